@@ -1,0 +1,3 @@
+//! The API: requests in, answers out, without sockets.
+
+pub(crate) mod exchange;

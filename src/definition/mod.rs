@@ -1,0 +1,89 @@
+//! What the definition files say, checked: the types that everything else works with.
+//!
+//! `load` finds and reads the files, `parse` turns YAML into nodes that keep the text of every scalar, `check` turns the
+//! nodes into [`Pipelines`] and collects every complaint. Nothing here knows of jobs, processes or the state on disk.
+//!
+//! Surprise: the tasks of a [`Pipeline`] are not kept in file order but in the order in which jobs list them, in
+//! which every task stands behind all that it depends on. `file_order` remembers the other one.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::template::Template;
+
+/// All pipelines that can be scheduled, by name.
+pub(crate) type Pipelines = BTreeMap<Arc<str>, Arc<Pipeline>>;
+
+/// The name that the task of `on_error` has in a job.
+pub(crate) const ON_ERROR: &str = "on_error";
+
+/// One pipeline, checked: dependencies exist and hold no cycle, values are in range.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    pub name: Arc<str>,
+    /// The file that defines it, as it was found.
+    pub file: PathBuf,
+    /// Jobs of this pipeline that run at once, at least 1.
+    pub concurrency: usize,
+    pub queue: Queue,
+    /// How long a job waits at least before it starts; 0: not at all.
+    pub start_delay_ms: i64,
+    /// True: after a failure, tasks that do not depend on the failed one still run.
+    pub continue_running_tasks_after_failure: bool,
+    pub retention_period_ms: Option<i64>,
+    pub retention_count: Option<usize>,
+    /// Environment of every task; a task's own wins.
+    pub env: Vec<(String, String)>,
+    /// In listing order: each task behind all that it depends on, else in file order.
+    pub tasks: Vec<Task>,
+    /// Indices into `tasks`, in the order of the file: ready tasks start in this order.
+    pub file_order: Vec<usize>,
+    pub on_error: Option<Task>,
+}
+
+/// What happens to a request that can't start at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queue {
+    /// Waits while fewer than `limit` jobs wait, else it is refused. `Some(0)`: never waits.
+    Append { limit: Option<usize> },
+    /// As `Append`, but where the list is full the newest waiting job makes room.
+    Replace { limit: usize },
+    /// As `Replace`, counted among the waiting jobs of the same partition.
+    PartitionedReplace { limit: usize },
+}
+
+/// One task of a pipeline, or its `on_error`.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub name: Arc<str>,
+    /// The lines of the script. Empty: a marker, which ends at once without a process.
+    pub script: Vec<Template>,
+    /// Indices into the pipeline's `tasks`, in the order in which they are written, without doubles.
+    pub depends_on: Vec<usize>,
+    pub allow_failure: bool,
+    /// Wins over the pipeline's.
+    pub env: Vec<(String, String)>,
+    /// The task's or else the pipeline's shell with its arguments; `None`: prunner's default shell.
+    pub shell: Option<Vec<String>>,
+}
+
+impl Task {
+    /// A marker gives others one name to depend on, and costs nothing.
+    pub(crate) fn is_marker(&self) -> bool {
+        self.script.is_empty()
+    }
+}
+
+impl Pipeline {
+    /// The task at `index` as jobs count them: `on_error` stands behind all others.
+    pub(crate) fn task(&self, index: usize) -> &Task {
+        if index == self.tasks.len() {
+            return self
+                .on_error
+                .as_ref()
+                .expect("only pipelines with on_error have a task behind the last");
+        }
+        &self.tasks[index]
+    }
+}

@@ -1,0 +1,11 @@
+//! prunner
+
+mod api;
+mod definition;
+mod job;
+mod scheduler;
+mod template;
+mod timestamp;
+mod waker;
+
+fn main() {}
