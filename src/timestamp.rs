@@ -13,6 +13,14 @@ pub(crate) struct Timestamp {
     pub mono_ms: i64,
 }
 
+impl Timestamp {
+    /// When something that was recorded at `wall_ms` happened, as seen from this moment, in monotonic milliseconds.
+    /// Never later than this moment: the wall clock may have been set back since.
+    pub(crate) fn mono_of(self, wall_ms: i64) -> i64 {
+        self.mono_ms.saturating_sub(self.wall_ms.saturating_sub(wall_ms).max(0))
+    }
+}
+
 /// RFC 3339 in UTC without a fraction, which clients of the API rely on. Years out of range become the nearest that is
 /// known.
 pub(crate) fn rfc3339(wall_ms: i64) -> String {

@@ -39,6 +39,8 @@ pub(crate) struct Pipeline {
     pub tasks: Vec<Task>,
     /// Indices into `tasks`, in the order of the file: ready tasks start in this order.
     pub file_order: Vec<usize>,
+    /// For each task the indices of those that depend on it.
+    pub dependents: Vec<Vec<usize>>,
     pub on_error: Option<Task>,
 }
 
@@ -76,6 +78,25 @@ impl Task {
 }
 
 impl Pipeline {
+    /// Stands for one that is not defined, of which jobs are remembered: it limits nothing and forgets nothing.
+    pub(crate) fn unknown(name: Arc<str>) -> Pipeline {
+        Pipeline {
+            name,
+            file: PathBuf::new(),
+            concurrency: 1,
+            queue: Queue::Append { limit: None },
+            start_delay_ms: 0,
+            continue_running_tasks_after_failure: false,
+            retention_period_ms: None,
+            retention_count: None,
+            env: Vec::new(),
+            tasks: Vec::new(),
+            file_order: Vec::new(),
+            dependents: Vec::new(),
+            on_error: None,
+        }
+    }
+
     /// The task at `index` as jobs count them: `on_error` stands behind all others.
     pub(crate) fn task(&self, index: usize) -> &Task {
         if index == self.tasks.len() {

@@ -1,5 +1,809 @@
-//! Decides what runs.
+//! Decides what runs: which job starts, waits or is refused, which task runs next, what is stopped, what is forgotten.
+//!
+//! Plain data and functions. There is no clock, thread, file, socket, process or random number in here: time and ids
+//! come in as arguments, and what is to be done goes out as [`Order`]s. So every history can be replayed in a test,
+//! with simulated time, and a decision never waits for anything.
+//!
+//! Every call that changes something ends in `advance`, which starts what can start. The order of orders matters: a
+//! `Save` stands before the `StartTask` that must not happen without it.
+//!
+//! Surprise: a job that ended is not kept. What is left of it here is its id and its end, for retention.
 
+mod job;
+mod lane;
 mod orders;
+mod variables;
 
-pub(crate) use orders::{Accepted, Failure, Order, Outcome, ScheduleRequest, TaskExit, TaskStart};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::mem;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::definition::{Pipeline, Pipelines};
+use crate::job::{Change, JobId, JobRecord, JobStatus, TaskProgress, TaskRef, TaskStatus};
+use crate::template::Variables;
+use crate::timestamp::Timestamp;
+use job::{Job, JobPhase, TaskEnd, TaskState, judge, task_records};
+use lane::{Full, Lane, Place};
+
+pub(crate) use orders::{Failure, Order, Outcome, ScheduleRequest, TaskExit, TaskStart};
+pub(crate) use variables::{FAILED_TASK, JOB_ID};
+
+/// Jobs that wait in the whole process. A limit on everything: this one is far beyond what anybody watches.
+pub(crate) const MAX_WAITING_JOBS: usize = 10_000;
+/// Bytes of variables, as JSON text, of all jobs that wait.
+pub(crate) const MAX_WAITING_BYTES: usize = 256 * 1024 * 1024;
+/// How long after the kill a task that still lives is given up: what a kill does not end in this time, it never will
+/// (another user's process, one that is stuck in the kernel).
+const GIVE_UP_MS: i64 = 5_000;
+
+/// What holds for the whole process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Tasks that run at once.
+    pub max_tasks: usize,
+    /// From the interrupt to the kill.
+    pub kill_grace_ms: i64,
+}
+
+/// How prunner is asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Shutdown {
+    /// Running jobs go on to their end.
+    Drain,
+    /// Running jobs are stopped.
+    Stop,
+}
+
+/// A job that ended before this start, for retention.
+#[derive(Clone, Debug)]
+pub(crate) struct EndedJob {
+    pub id: JobId,
+    pub pipeline: Arc<str>,
+    pub end_ms: i64,
+    /// It ran; else it was canceled or replaced while it waited.
+    pub started: bool,
+}
+
+/// A pipeline as clients see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct PipelineView {
+    pub pipeline: Arc<str>,
+    /// A request now would be accepted.
+    pub schedulable: bool,
+    /// At least one job of it runs.
+    pub running: bool,
+}
+
+/// Why a request is refused. The texts are those that clients of the old server show and match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ScheduleError {
+    UnknownPipeline(String),
+    QueueFull,
+    QueueDisabled,
+    BadVariables(String),
+    ShuttingDown,
+}
+
+impl fmt::Display for ScheduleError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ScheduleError::UnknownPipeline(name) => write!(formatter, "pipeline {name:?} is not defined"),
+            ScheduleError::QueueFull => {
+                formatter.write_str("concurrency exceeded and queue limit reached for pipeline")
+            }
+            ScheduleError::QueueDisabled => {
+                formatter.write_str("concurrency exceeded and queueing disabled for pipeline")
+            }
+            ScheduleError::BadVariables(complaints) => formatter.write_str(complaints),
+            ScheduleError::ShuttingDown => formatter.write_str("prunner is shutting down"),
+        }
+    }
+}
+
+/// The job neither waits nor runs: it ended, or never was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NotLive;
+
+/// What happens to a job or task at a moment, unless something else happens first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    DelayOver(JobId),
+    Kill(TaskRef),
+    GiveUp(TaskRef),
+}
+
+/// All jobs that wait or run, and the rules between them.
+#[derive(Debug)]
+pub(crate) struct Scheduler {
+    limits: Limits,
+    pipelines: Pipelines,
+    lanes: BTreeMap<Arc<str>, Lane>,
+    /// Jobs that wait or run.
+    jobs: BTreeMap<JobId, Job>,
+    /// Running jobs with tasks that may start, by the turn in which they started.
+    ready: BTreeMap<u64, JobId>,
+    /// Monotonic milliseconds and what is due then. Taken out when it no longer holds, so that nothing wakes in vain.
+    timers: BTreeSet<(i64, Timer)>,
+    running_jobs: usize,
+    /// A job ended since waiting jobs were last looked at.
+    place_was_freed: bool,
+    running_tasks: usize,
+    waiting_jobs: usize,
+    waiting_bytes: usize,
+    next_turn: u64,
+    next_place: u64,
+    shutdown: Option<Shutdown>,
+    exit_is_ordered: bool,
+    /// Storage trouble: what waits goes on waiting.
+    is_held: bool,
+    orders: Vec<Order>,
+}
+
+impl Scheduler {
+    pub(crate) fn new(limits: Limits, pipelines: Pipelines) -> Scheduler {
+        let mut scheduler = Scheduler {
+            limits,
+            pipelines: Pipelines::new(),
+            lanes: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            running_jobs: 0,
+            place_was_freed: false,
+            running_tasks: 0,
+            waiting_jobs: 0,
+            waiting_bytes: 0,
+            next_turn: 0,
+            next_place: 0,
+            shutdown: None,
+            exit_is_ordered: false,
+            is_held: false,
+            orders: Vec::new(),
+        };
+        scheduler.set_pipelines(pipelines);
+        scheduler
+    }
+
+    /// Takes over what an earlier run left: the jobs that waited, and those that ended. Called once, before all else.
+    /// Waiting jobs have the definition that is loaded now; those that no longer fit end as canceled.
+    pub(crate) fn restore(&mut self, now: Timestamp, waiting: Vec<JobRecord>, mut ended: Vec<EndedJob>) {
+        ended.sort_by_key(|job| job.end_ms);
+        for job in ended {
+            let lane = self
+                .lanes
+                .entry(Arc::clone(&job.pipeline))
+                .or_insert_with(|| Lane::undefined(Arc::clone(&job.pipeline)));
+            lane.remember(job.id, job.started, now.mono_of(job.end_ms));
+        }
+        for record in waiting {
+            self.next_place = self.next_place.max(record.place + 1);
+            self.restore_waiting(now, record);
+        }
+        self.advance(now);
+    }
+
+    fn restore_waiting(&mut self, now: Timestamp, mut record: JobRecord) {
+        let fitting = match self.pipelines.get(&record.pipeline) {
+            None => Err(format!("pipeline {:?} is not defined any more", &*record.pipeline)),
+            Some(pipeline) => variables::check(pipeline, record.id, &record.variables)
+                .map(|()| Arc::clone(pipeline))
+                .map_err(|complaints| format!("its variables no longer fit: {complaints}")),
+        };
+        match fitting {
+            Err(reason) => {
+                let end = Change::End {
+                    job: record.id,
+                    end_ms: now.wall_ms,
+                    status: JobStatus::Canceled,
+                    reason,
+                };
+                self.orders.push(Order::Save(end));
+                self.remember(now, &record.pipeline, record.id, false);
+            }
+            Ok(pipeline) => {
+                let not_before_ms = record.start_after_ms.and_then(|start_after_ms| {
+                    // The clock may have been set back in between: what is left is at most the delay.
+                    let delay_ms = start_after_ms.saturating_sub(record.created_ms).max(0);
+                    let left_ms = start_after_ms.saturating_sub(now.wall_ms).min(delay_ms);
+                    (left_ms > 0).then(|| now.mono_ms + left_ms)
+                });
+                let tasks = task_records(&pipeline);
+                if not_before_ms.is_none() {
+                    record.start_after_ms = None;
+                }
+                if tasks != record.tasks {
+                    record.tasks = tasks;
+                    self.orders.push(Order::Save(Change::Job(Box::new(record.clone()))));
+                } else if not_before_ms.is_none() {
+                    self.orders.push(Order::Save(Change::DelayOver { job: record.id }));
+                }
+                self.add_waiting(Job::new(&record, pipeline, not_before_ms));
+            }
+        }
+    }
+
+    /// Accepts a job: it starts, or it waits.
+    ///
+    /// # Errors
+    /// Where the pipeline is unknown, the variables don't fit, or the wait list has no place.
+    pub(crate) fn schedule(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        request: ScheduleRequest,
+    ) -> Result<(), ScheduleError> {
+        if self.shutdown.is_some() {
+            return Err(ScheduleError::ShuttingDown);
+        }
+        let Some(pipeline) = self.pipelines.get(request.pipeline.as_str()).cloned() else {
+            return Err(ScheduleError::UnknownPipeline(request.pipeline));
+        };
+        variables::check(&pipeline, id, &request.variables).map_err(ScheduleError::BadVariables)?;
+
+        let lane = &self.lanes[&pipeline.name];
+        let starts = pipeline.start_delay_ms == 0 && lane.has_free_place() && !self.is_held;
+        let place = if starts {
+            Place::Last
+        } else {
+            self.find_place(&pipeline, &request)?
+        };
+        let replaced = match place {
+            Place::Last => None,
+            Place::Of(_, job) => Some(job),
+        };
+        let place = match place {
+            Place::Last => {
+                self.next_place += 1;
+                self.next_place - 1
+            }
+            Place::Of(place, _) => place,
+        };
+        let has_delay = pipeline.start_delay_ms > 0;
+        let record = JobRecord {
+            id,
+            pipeline: Arc::clone(&pipeline.name),
+            user: request.user,
+            variables: request.variables,
+            partition: request.partition,
+            created_ms: now.wall_ms,
+            place,
+            start_after_ms: has_delay.then(|| now.wall_ms.saturating_add(pipeline.start_delay_ms)),
+            status: if starts { JobStatus::Running } else { JobStatus::Waiting },
+            start_ms: starts.then_some(now.wall_ms),
+            end_ms: None,
+            errored: false,
+            last_error: String::new(),
+            reason: String::new(),
+            tasks: task_records(&pipeline),
+        };
+        let job = Job::new(
+            &record,
+            Arc::clone(&pipeline),
+            has_delay.then(|| now.mono_ms + pipeline.start_delay_ms),
+        );
+        // The new job's record comes first: a crash between the two then leaves one job too many, never one too few.
+        self.orders.push(Order::Save(Change::Job(Box::new(record))));
+        if let Some(replaced) = replaced {
+            self.end_waiting(now, replaced, JobStatus::Replaced, format!("replaced by job {id}"));
+        }
+        if starts {
+            self.jobs.insert(id, job);
+            self.run_job(now, id);
+        } else {
+            self.add_waiting(job);
+        }
+        self.advance(now);
+        Ok(())
+    }
+
+    fn find_place(&self, pipeline: &Pipeline, request: &ScheduleRequest) -> Result<Place, ScheduleError> {
+        let place = self.lanes[&pipeline.name]
+            .find_place(&request.partition)
+            .map_err(|full| match full {
+                Full::QueueLimit => ScheduleError::QueueFull,
+                Full::QueueDisabled => ScheduleError::QueueDisabled,
+            })?;
+        let freed = match place {
+            Place::Last => (0, 0),
+            Place::Of(_, job) => (1, self.jobs[&job].waiting_bytes),
+        };
+        let bytes = json_bytes(&request.variables);
+        if self.waiting_jobs - freed.0 >= MAX_WAITING_JOBS || self.waiting_bytes - freed.1 + bytes > MAX_WAITING_BYTES {
+            return Err(ScheduleError::QueueFull);
+        }
+        Ok(place)
+    }
+
+    /// Stops a job: one that waits has ended with that, one that runs is told to stop. A job that was told to stop
+    /// already is left as it is.
+    ///
+    /// # Errors
+    /// Where the job has ended or never was.
+    pub(crate) fn cancel(&mut self, now: Timestamp, id: JobId, by: &str) -> Result<(), NotLive> {
+        let job = self.jobs.get(&id).ok_or(NotLive)?;
+        let reason = if by.is_empty() {
+            "canceled".to_owned()
+        } else {
+            format!("canceled by {by}")
+        };
+        if job.phase.turn().is_none() {
+            self.end_waiting(now, id, JobStatus::Canceled, reason);
+        } else {
+            self.stop_running(now, id, reason);
+        }
+        self.advance(now);
+        Ok(())
+    }
+
+    /// A task that was told to start has ended, whether it ever had a process or not.
+    pub(crate) fn task_exited(&mut self, now: Timestamp, task: TaskRef, exit: TaskExit) {
+        let job = self
+            .jobs
+            .get_mut(&task.job)
+            .expect("a job lasts until its tasks have exited");
+        let state = job.tasks[task.index];
+        job.active -= 1;
+        job.start_is_saved = true;
+        self.running_tasks -= 1;
+        match state {
+            TaskState::Stopping { kill_at_ms, .. } => {
+                self.timers.remove(&(kill_at_ms, Timer::Kill(task)));
+            }
+            TaskState::Killed { give_up_at_ms, .. } => {
+                self.timers.remove(&(give_up_at_ms, Timer::GiveUp(task)));
+            }
+            TaskState::Waiting | TaskState::Running { .. } | TaskState::Ended(_) => {}
+        }
+        let pipeline = Arc::clone(&job.pipeline);
+        let (progress, failed) = judge(pipeline.task(task.index), state, exit, now.wall_ms);
+        self.end_task(now, task, progress, failed);
+        self.advance(now);
+    }
+
+    /// The set of pipelines from now on. Jobs that wait or run keep the definition that they were scheduled with.
+    pub(crate) fn replace_pipelines(&mut self, now: Timestamp, pipelines: Pipelines) {
+        self.set_pipelines(pipelines);
+        self.advance(now);
+    }
+
+    fn set_pipelines(&mut self, pipelines: Pipelines) {
+        for lane in self.lanes.values_mut() {
+            lane.is_defined = false;
+        }
+        for (name, pipeline) in &pipelines {
+            let lane = self
+                .lanes
+                .entry(Arc::clone(name))
+                .or_insert_with(|| Lane::new(Arc::clone(pipeline)));
+            lane.pipeline = Arc::clone(pipeline);
+            lane.is_defined = true;
+        }
+        self.lanes.retain(|_, lane| !lane.is_unused());
+        self.pipelines = pipelines;
+    }
+
+    /// Accepts nothing more. `Order::Exit` follows when nothing runs any more; what waits goes on waiting, for the next
+    /// start. Asking again can only make it harder.
+    pub(crate) fn shut_down(&mut self, now: Timestamp, how: Shutdown) {
+        self.shutdown = self.shutdown.max(Some(how));
+        if how == Shutdown::Stop {
+            let running: Vec<JobId> = self
+                .jobs
+                .values()
+                .filter(|job| job.phase.turn().is_some())
+                .map(|job| job.id)
+                .collect();
+            for id in running {
+                self.stop_running(now, id, "prunner was stopped".to_owned());
+            }
+        }
+        self.advance(now);
+    }
+
+    /// While the store has trouble no waiting job starts.
+    pub(crate) fn hold(&mut self, now: Timestamp, is_held: bool) {
+        self.is_held = is_held;
+        self.advance(now);
+    }
+
+    /// Does what is due.
+    pub(crate) fn tick(&mut self, now: Timestamp) {
+        while let Some(&(at_ms, timer)) = self.timers.first() {
+            if at_ms > now.mono_ms {
+                break;
+            }
+            self.timers.pop_first();
+            match timer {
+                Timer::DelayOver(id) => {
+                    let job = self.jobs.get_mut(&id).expect("a job's timer is removed with it");
+                    job.set_phase(JobPhase::Waiting { not_before_ms: None });
+                    self.lanes
+                        .get_mut(&job.pipeline.name)
+                        .expect("a waiting job has a lane")
+                        .set_due(job.place);
+                    self.orders.push(Order::Save(Change::DelayOver { job: id }));
+                }
+                Timer::Kill(task) => {
+                    let give_up_at_ms = now.mono_ms + GIVE_UP_MS;
+                    let state = self.task_state(task);
+                    let TaskState::Stopping { start_ms, .. } = *state else {
+                        unreachable!("a task's timer is removed when it ends");
+                    };
+                    *state = TaskState::Killed {
+                        start_ms,
+                        give_up_at_ms,
+                    };
+                    self.timers.insert((give_up_at_ms, Timer::GiveUp(task)));
+                    self.orders.push(Order::KillTask(task));
+                }
+                Timer::GiveUp(task) => self.orders.push(Order::AbandonTask(task)),
+            }
+        }
+        self.advance(now);
+    }
+
+    /// When `tick` must be called at the latest, in monotonic milliseconds; `None`: nothing is ever due.
+    pub(crate) fn next_deadline(&self) -> Option<i64> {
+        let timer = self.timers.first().map(|&(at_ms, _)| at_ms);
+        let expiry = self.lanes.values().filter_map(Lane::next_expiry).min();
+        [timer, expiry].into_iter().flatten().min()
+    }
+
+    /// What is to be done for the calls since the last one.
+    #[must_use]
+    pub(crate) fn take_orders(&mut self) -> Vec<Order> {
+        mem::take(&mut self.orders)
+    }
+
+    /// All pipelines that are defined, by name.
+    pub(crate) fn pipeline_views(&self) -> Vec<PipelineView> {
+        let views = self.pipelines.keys().map(|name| {
+            let lane = &self.lanes[name];
+            let starts = lane.pipeline.start_delay_ms == 0 && lane.has_free_place();
+            let waits = self.waiting_jobs < MAX_WAITING_JOBS && lane.find_place("").is_ok();
+            PipelineView {
+                pipeline: Arc::clone(name),
+                schedulable: (starts || waits) && self.shutdown.is_none() && !self.is_held,
+                running: lane.running > 0,
+            }
+        });
+        views.collect()
+    }
+
+    /// Starts what can start, until nothing more can. The end of every change.
+    fn advance(&mut self, now: Timestamp) {
+        loop {
+            self.start_jobs(now);
+            // A job may end within its start, where all its tasks are markers: that frees its place again.
+            if !mem::take(&mut self.place_was_freed) {
+                break;
+            }
+        }
+        self.start_tasks(now);
+        for lane in self.lanes.values_mut() {
+            let forgotten = lane.forget(now.mono_ms);
+            self.orders
+                .extend(forgotten.into_iter().map(|job| Order::Save(Change::Forget { job })));
+        }
+        if self.shutdown.is_some() && self.running_jobs == 0 && !self.exit_is_ordered {
+            self.exit_is_ordered = true;
+            self.orders.push(Order::Exit);
+        }
+    }
+
+    fn start_jobs(&mut self, now: Timestamp) {
+        if self.is_held || self.shutdown.is_some() {
+            return;
+        }
+        let starting: Vec<JobId> = self.lanes.values().flat_map(Lane::next_due).collect();
+        for id in starting {
+            self.remove_waiting(id);
+            self.orders.push(Order::Save(Change::Start {
+                job: id,
+                start_ms: now.wall_ms,
+            }));
+            self.run_job(now, id);
+        }
+    }
+
+    /// Gives a job its place.
+    fn run_job(&mut self, now: Timestamp, id: JobId) {
+        let turn = self.next_turn;
+        self.next_turn += 1;
+        self.running_jobs += 1;
+        let job = self.jobs.get_mut(&id).expect("a job that starts is known");
+        self.lanes
+            .get_mut(&job.pipeline.name)
+            .expect("a job has a lane")
+            .running += 1;
+        job.start(turn);
+        self.proceed(now, id);
+    }
+
+    /// Starts ready tasks while there is room: those of the job that started first come first.
+    fn start_tasks(&mut self, now: Timestamp) {
+        while self.running_tasks < self.limits.max_tasks
+            && let Some((&turn, &id)) = self.ready.first_key_value()
+        {
+            let job = self.jobs.get_mut(&id).expect("a job with ready tasks is known");
+            let place = job
+                .ready
+                .pop_first()
+                .expect("a job stands in `ready` while it has ready tasks");
+            let index = job.index_at(place);
+            if job.ready.is_empty() {
+                self.ready.remove(&turn);
+            }
+            self.start_task(now, TaskRef { job: id, index });
+        }
+    }
+
+    fn start_task(&mut self, now: Timestamp, task: TaskRef) {
+        let job = self.jobs.get_mut(&task.job).expect("a job with ready tasks is known");
+        let is_on_error = matches!(job.phase, JobPhase::OnError { .. });
+        let state = TaskState::Running { start_ms: now.wall_ms };
+        if is_on_error {
+            job.tasks.push(state);
+        } else {
+            job.tasks[task.index] = state;
+        }
+        job.active += 1;
+        self.running_tasks += 1;
+        let start = TaskStart {
+            task,
+            pipeline: Arc::clone(&job.pipeline),
+            variables: Arc::clone(&job.variables),
+            failure: job.failure.clone().filter(|_| is_on_error),
+        };
+        let after_save = !job.start_is_saved;
+        let progress = TaskProgress {
+            status: TaskStatus::Running,
+            start_ms: Some(now.wall_ms),
+            ..TaskProgress::default()
+        };
+        self.save_task(task, progress, false);
+        self.orders.push(Order::StartTask { start, after_save });
+    }
+
+    /// Notes how a task ended, and what follows from it within its job.
+    fn end_task(&mut self, now: Timestamp, task: TaskRef, progress: TaskProgress, failed: bool) {
+        let job = self
+            .jobs
+            .get_mut(&task.job)
+            .expect("a job lasts until its tasks have ended");
+        let end = match progress.status {
+            TaskStatus::Done => TaskEnd::Done,
+            TaskStatus::Error => TaskEnd::Failed,
+            TaskStatus::Canceled => TaskEnd::Canceled,
+            TaskStatus::Waiting | TaskStatus::Running => unreachable!("a task ends as one of the three"),
+        };
+        job.tasks[task.index] = TaskState::Ended(end);
+        let fails_job = failed && job.failure.is_none() && job.canceled.is_none();
+        if fails_job {
+            job.failure = Some(Failure {
+                task_name: Arc::clone(&job.pipeline.task(task.index).name),
+                exit_code: progress.exit_code,
+                error: progress.error.clone(),
+            });
+        }
+        let is_on_error = task.index >= job.pipeline.tasks.len();
+        self.save_task(task, progress, fails_job);
+        let job = self.jobs.get_mut(&task.job).expect("it was there above");
+        if is_on_error {
+            // Nothing depends on it, and its own failure changes nothing else.
+        } else if fails_job && job.is_stopped() {
+            self.stop_tasks(now, task.job);
+        } else if end != TaskEnd::Done {
+            let canceled = job.cancel_dependents(task.index);
+            self.save_canceled(task.job, canceled);
+        } else {
+            job.release_dependents(task.index);
+        }
+        self.proceed(now, task.job);
+    }
+
+    /// Goes on with a running job after something of it changed: its markers pass, its ready tasks are noted, and where
+    /// nothing is left to do, it handles its error or ends.
+    fn proceed(&mut self, now: Timestamp, id: JobId) {
+        self.pass_markers(now, id);
+        if self.settle(now, id) {
+            return;
+        }
+        let job = &self.jobs[&id];
+        let turn = job.phase.turn().expect("only running jobs proceed");
+        if job.ready.is_empty() {
+            self.ready.remove(&turn);
+        } else {
+            self.ready.insert(turn, id);
+        }
+    }
+
+    fn pass_markers(&mut self, now: Timestamp, id: JobId) {
+        let at = Some(now.wall_ms);
+        let progress = TaskProgress {
+            status: TaskStatus::Done,
+            start_ms: at,
+            end_ms: at,
+            ..TaskProgress::default()
+        };
+        let job = self.jobs.get_mut(&id).expect("the caller has seen it");
+        while let Some(index) = job.ready_markers.pop() {
+            let state = TaskState::Ended(TaskEnd::Done);
+            if index == job.tasks.len() {
+                // `on_error` is listed from its start on, which is its end here.
+                job.tasks.push(state);
+            } else {
+                job.tasks[index] = state;
+            }
+            job.release_dependents(index);
+            let change = Change::Task {
+                job: id,
+                index,
+                progress: progress.clone(),
+                fails_job: false,
+            };
+            self.orders.push(Order::Save(change));
+        }
+    }
+
+    /// Ends a job of which nothing runs or can run any more, or lets it handle its error first. True: it ended.
+    fn settle(&mut self, now: Timestamp, id: JobId) -> bool {
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return false;
+        };
+        if !job.is_at_rest() {
+            return false;
+        }
+        if let JobPhase::Running { turn } = job.phase
+            && job.failure.is_some()
+            && job.canceled.is_none()
+            && job.pipeline.on_error.is_some()
+        {
+            job.enter_on_error(turn);
+            self.pass_markers(now, id);
+            if !self.jobs[&id].is_at_rest() {
+                return false;
+            }
+        }
+        let job = &self.jobs[&id];
+        let status = job.status_at_end();
+        let reason = job.canceled.clone().unwrap_or_default();
+        let turn = job.phase.turn().expect("a job that is settled has run");
+        let job = self.jobs.remove(&id).expect("it was there above");
+        self.ready.remove(&turn);
+        self.running_jobs -= 1;
+        self.place_was_freed = true;
+        self.lanes
+            .get_mut(&job.pipeline.name)
+            .expect("a job has a lane")
+            .running -= 1;
+        self.orders.push(Order::Save(Change::End {
+            job: id,
+            end_ms: now.wall_ms,
+            status,
+            reason,
+        }));
+        self.remember(now, &job.pipeline.name, id, true);
+        true
+    }
+
+    /// Decides that a running job is canceled, and stops what runs of it.
+    fn stop_running(&mut self, now: Timestamp, id: JobId, reason: String) {
+        let job = self.jobs.get_mut(&id).expect("the caller has seen it");
+        if job.canceled.is_some() {
+            return;
+        }
+        job.canceled = Some(reason.clone());
+        self.orders.push(Order::Save(Change::Cancel { job: id, reason }));
+        self.stop_tasks(now, id);
+        self.proceed(now, id);
+    }
+
+    /// No task of the job starts any more, and those that run are told to stop.
+    fn stop_tasks(&mut self, now: Timestamp, id: JobId) {
+        let kill_at_ms = now.mono_ms + self.limits.kill_grace_ms;
+        let job = self.jobs.get_mut(&id).expect("the caller has seen it");
+        let canceled = job.cancel_waiting();
+        for (index, state) in job.tasks.iter_mut().enumerate() {
+            if let TaskState::Running { start_ms } = *state {
+                let task = TaskRef { job: id, index };
+                *state = TaskState::Stopping { start_ms, kill_at_ms };
+                self.timers.insert((kill_at_ms, Timer::Kill(task)));
+                self.orders.push(Order::StopTask(task));
+            }
+        }
+        self.save_canceled(id, canceled);
+    }
+
+    fn save_canceled(&mut self, job: JobId, indices: Vec<usize>) {
+        for index in indices {
+            let progress = TaskProgress {
+                status: TaskStatus::Canceled,
+                ..TaskProgress::default()
+            };
+            self.save_task(TaskRef { job, index }, progress, false);
+        }
+    }
+
+    fn save_task(&mut self, task: TaskRef, progress: TaskProgress, fails_job: bool) {
+        let TaskRef { job, index } = task;
+        self.orders.push(Order::Save(Change::Task {
+            job,
+            index,
+            progress,
+            fails_job,
+        }));
+    }
+
+    /// Ends a job that waits, and frees its place on the wait list.
+    fn end_waiting(&mut self, now: Timestamp, id: JobId, status: JobStatus, reason: String) {
+        self.remove_waiting(id);
+        let job = self.jobs.remove(&id).expect("the caller has seen it");
+        self.orders.push(Order::Save(Change::End {
+            job: id,
+            end_ms: now.wall_ms,
+            status,
+            reason,
+        }));
+        self.remember(now, &job.pipeline.name, id, false);
+    }
+
+    fn add_waiting(&mut self, mut job: Job) {
+        let JobPhase::Waiting { not_before_ms } = job.phase else {
+            unreachable!("a new job waits");
+        };
+        if let Some(at_ms) = not_before_ms {
+            self.timers.insert((at_ms, Timer::DelayOver(job.id)));
+        }
+        job.waiting_bytes = json_bytes(&job.variables);
+        self.waiting_jobs += 1;
+        self.waiting_bytes += job.waiting_bytes;
+        let lane = self
+            .lanes
+            .get_mut(&job.pipeline.name)
+            .expect("a defined pipeline has a lane");
+        lane.add_waiting(job.place, job.id, &job.partition, not_before_ms.is_none());
+        self.jobs.insert(job.id, job);
+    }
+
+    /// Takes a job off the wait list; what becomes of it is the caller's to say.
+    fn remove_waiting(&mut self, id: JobId) {
+        let job = &self.jobs[&id];
+        if let JobPhase::Waiting {
+            not_before_ms: Some(at_ms),
+        } = job.phase
+        {
+            self.timers.remove(&(at_ms, Timer::DelayOver(id)));
+        }
+        self.waiting_jobs -= 1;
+        self.waiting_bytes -= job.waiting_bytes;
+        let lane = self
+            .lanes
+            .get_mut(&job.pipeline.name)
+            .expect("a waiting job has a lane");
+        lane.remove_waiting(job.place, &job.partition);
+    }
+
+    fn remember(&mut self, now: Timestamp, pipeline: &Arc<str>, id: JobId, started: bool) {
+        let lane = self
+            .lanes
+            .entry(Arc::clone(pipeline))
+            .or_insert_with(|| Lane::undefined(Arc::clone(pipeline)));
+        lane.remember(id, started, now.mono_ms);
+    }
+
+    fn task_state(&mut self, task: TaskRef) -> &mut TaskState {
+        &mut self
+            .jobs
+            .get_mut(&task.job)
+            .expect("a task's timer is removed with its job")
+            .tasks[task.index]
+    }
+}
+
+fn json_bytes(variables: &Variables) -> usize {
+    serde_json::to_vec(variables).expect("variables come from JSON").len()
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::definition::Pipeline;
-use crate::job::{Change, JobId, TaskRef};
+use crate::job::{Change, TaskRef};
 use crate::template::Variables;
 
 /// What the program must do next; in the order given.
@@ -74,10 +74,4 @@ pub(crate) struct ScheduleRequest {
     pub variables: Arc<Variables>,
     pub partition: String,
     pub user: String,
-}
-
-/// The job that a request became.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Accepted {
-    pub job: JobId,
 }
