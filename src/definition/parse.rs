@@ -398,3 +398,99 @@ fn merged_mappings(value: Node, faults: &mut Vec<String>) -> Vec<Mapping> {
     }
     mappings
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(yaml: &str, expected: &[(Kind, &str)]) {
+        let expected = expected
+            .iter()
+            .map(|(kind, text)| Node::Scalar {
+                kind: *kind,
+                text: (*text).to_owned(),
+            })
+            .collect();
+        assert_eq!(parse(yaml.as_bytes()), Ok(Node::List(expected)), "{yaml}");
+    }
+
+    #[test]
+    fn scalars_keep_how_they_are_written() {
+        check("[~, null, Null, ]", &[(Kind::Null, "~"), (Kind::Null, "null"), (Kind::Null, "Null")]);
+        check("- \n- a", &[(Kind::Null, ""), (Kind::Text, "a")]);
+        check("[true, False, yes]", &[(Kind::Boolean, "true"), (Kind::Boolean, "False"), (Kind::Text, "yes")]);
+        check("[1.10, 0x1F, 1e3]", &[(Kind::Number, "1.10"), (Kind::Number, "0x1F"), (Kind::Number, "1e3")]);
+        let digits = "9".repeat(300);
+        check(&format!("[-{digits}]"), &[(Kind::Number, &format!("-{digits}"))]);
+        check("['1', \"a\\tb\", !!str 1]", &[(Kind::Text, "1"), (Kind::Text, "a\tb"), (Kind::Text, "1")]);
+        check("- &a x\n- *a", &[(Kind::Text, "x"), (Kind::Text, "x")]);
+    }
+
+    /// In a thread with the stack that threads have by default, so that the tests' own doesn't decide.
+    #[track_caller]
+    fn check_error(yaml: impl Into<Vec<u8>>, expected: &str) {
+        let yaml = yaml.into();
+        let thread = std::thread::Builder::new().name("parse".to_owned());
+        let parsed = thread.spawn(move || parse(&yaml)).unwrap().join().unwrap();
+        assert_eq!(parsed.unwrap_err(), expected);
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        const TOO_DEEP: &str = "not valid YAML: more than 128 levels inside each other at";
+        const BRACKETS: &str = "not valid YAML: more than 5000 brackets are opened and not closed";
+        check_error("[".repeat(100_000), BRACKETS);
+        check_error("{a: ".repeat(100_000), BRACKETS);
+        check_error(format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)), BRACKETS);
+        check_error("[".repeat(5_000), &format!("{TOO_DEEP} line 1 column 129"));
+        check_error("- ".repeat(100_000), &format!("{TOO_DEEP} line 1 column 257"));
+        check_error("? ".repeat(100_000), &format!("{TOO_DEEP} line 1 column 257"));
+        let stairs: String = (0..1_000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
+        check_error(stairs, &format!("{TOO_DEEP} line 129 column 129"));
+        let deepest = format!("{}{}", "[".repeat(128), "]".repeat(128));
+        let thread = std::thread::Builder::new().name("parse".to_owned());
+        let parsed = thread.spawn(move || parse(deepest.as_bytes())).unwrap().join().unwrap();
+        assert!(parsed.is_ok());
+    }
+
+    #[test]
+    fn aliases_are_bounded() {
+        // Nine levels of nine would be 387 million values.
+        let mut laughs = "a0: &a0 [ha, ha, ha, ha, ha, ha, ha, ha, ha]\n".to_owned();
+        for level in 1..9 {
+            let below = level - 1;
+            laughs += &format!("a{level}: &a{level} [{}]\n", vec![format!("*a{below}"); 9].join(", "));
+        }
+        let error = parse(laughs.as_bytes()).unwrap_err();
+        assert!(
+            error.contains("more than 1000000 values") || error.contains("aliases stand for too much"),
+            "{error}"
+        );
+        // Each alias stands for little, but there are many.
+        let quadratic = format!("a: &a [{}]\nb: [{}]", "x,".repeat(10_000), "*a,".repeat(10_000));
+        let error = parse(quadratic.as_bytes()).unwrap_err();
+        assert!(error.contains("more than 1000000 values"), "{error}");
+        let long = format!("a: &a {}\nb: [{}]", "x".repeat(1_000_000), "*a,".repeat(10_000));
+        let error = parse(long.as_bytes()).unwrap_err();
+        assert!(error.contains("64 MiB of text"), "{error}");
+        check_error(
+            "&a [*a, *a]",
+            "not valid YAML: more than 128 levels inside each other at line 1 column 1",
+        );
+    }
+
+    #[test]
+    fn size_is_bounded() {
+        check_error(" ".repeat(MAX_FILE_BYTES + 1), "larger than 8 MiB, the most that is read");
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused() {
+        check_error(
+            b"a: b\nc: \xc3\xa4\xff".to_vec(),
+            "not valid YAML: what stands at line 2 column 5 is not UTF-8; save the file as UTF-8",
+        );
+        check_error("a: \u{1}", "not valid YAML: control characters are not allowed at position 3");
+    }
+}
