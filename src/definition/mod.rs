@@ -1,15 +1,31 @@
 //! What the definition files say, checked: the types that everything else works with.
 //!
-//! `load` finds and reads the files, `parse` turns YAML into nodes that keep the text of every scalar, `check` turns the
-//! nodes into [`Pipelines`] and collects every complaint. Nothing here knows of jobs, processes or the state on disk.
+//! `find` looks for the files, `load` reads them, `parse` turns YAML into nodes that keep the text of every scalar,
+//! `check` turns the nodes into [`Pipelines`] (`fields` reads the single keys, `order` the dependencies) and collects every
+//! complaint. Nothing here knows of jobs, processes or the state on disk.
 //!
 //! Surprise: the tasks of a [`Pipeline`] are not kept in file order but in the order in which jobs list them, in
 //! which every task stands behind all that it depends on. `file_order` remembers the other one.
+
+mod check;
+mod complaint;
+mod duration;
+mod fields;
+mod find;
+mod load;
+mod names;
+mod order;
+mod parse;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub(crate) use self::complaint::Complaint;
+pub(crate) use self::find::{Found, Search, find};
+pub(crate) use self::load::{Loaded, load, load_files};
 use crate::template::Template;
 
 /// All pipelines that can be scheduled, by name.

@@ -1,0 +1,290 @@
+//! The definition files below a directory: those whose path matches a glob, in sorted order.
+//!
+//! Unaware of what is in them.
+//!
+//! Surprise: symbolic links are followed, so that a directory may be walked through several times, under several paths,
+//! each of which may be the one that the pattern asks for. What keeps that finite is said at [`MAX_LINKED_VISITS`].
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, FileType, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
+
+use crate::definition::complaint::{Complaint, shown};
+
+/// How often a directory is walked through by way of symbolic links. It is never entered below itself, which ends loops;
+/// but a few directories with links to each other have more paths without a loop than could be walked in a lifetime.
+const MAX_LINKED_VISITS: usize = 8;
+
+/// Directories in which no definitions are looked for.
+const SKIPPED: [&str; 2] = [".git", "node_modules"];
+
+/// Where to look for definition files.
+#[derive(Clone, Debug)]
+pub(crate) struct Search {
+    /// The directory below which they are.
+    pub path: PathBuf,
+    /// A glob for their paths below it.
+    pub pattern: String,
+    /// The data directory, which holds whatever tasks print, and is never looked into; it need not exist yet.
+    pub data: PathBuf,
+}
+
+/// The files that a search found, and what stood in its way.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub files: Vec<PathBuf>,
+    pub errors: Vec<Complaint>,
+    pub warnings: Vec<Complaint>,
+}
+
+/// Which file or directory it is, whatever its path.
+pub(crate) type FileId = (u64, u64);
+
+pub(crate) fn file_id(metadata: &Metadata) -> FileId {
+    (metadata.dev(), metadata.ino())
+}
+
+/// The system's words without its number.
+pub(crate) fn system_error(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    let mut characters = text.chars();
+    match characters.next() {
+        Some(first) => first.to_lowercase().chain(characters).collect(),
+        None => String::new(),
+    }
+}
+
+/// The regular files below the path that match the pattern, each once, under the first of its paths.
+pub(crate) fn find(search: &Search) -> Found {
+    let mut found = Found::default();
+    let pattern = match Pattern::new(&search.pattern) {
+        Ok(pattern) => pattern,
+        Err(why) => {
+            let message = format!("the pattern `{}` can't be used: {why}", shown(&search.pattern));
+            found.errors.push(Complaint::about(&search.path, message));
+            return found;
+        }
+    };
+    let base = match fs::metadata(&search.path) {
+        Ok(metadata) if metadata.is_dir() => file_id(&metadata),
+        Ok(_) => {
+            let message = "is not a directory; expected the one below which pipelines are looked for";
+            found.errors.push(Complaint::about(&search.path, message));
+            return found;
+        }
+        Err(error) => {
+            let message = format!(
+                "{}; expected the directory below which pipelines are looked for",
+                system_error(&error)
+            );
+            found.errors.push(Complaint::about(&search.path, message));
+            return found;
+        }
+    };
+    let mut walk = Walk {
+        base: &search.path,
+        pattern: &pattern,
+        data: fs::metadata(&search.data).ok().map(|metadata| file_id(&metadata)),
+        candidates: Vec::new(),
+        linked_visits: HashMap::new(),
+        warnings: Vec::new(),
+    };
+    walk.run(base);
+    walk.candidates.sort();
+    walk.warnings.sort_by(|one, other| one.file.cmp(&other.file));
+    let mut seen = HashSet::new();
+    for (relative, id) in walk.candidates {
+        if seen.insert(id) {
+            found.files.push(below(&search.path, &relative));
+        }
+    }
+    found.warnings = walk.warnings;
+    found
+}
+
+/// The path as messages show it: what is below `.` goes without it.
+fn below(base: &Path, relative: &Path) -> PathBuf {
+    if base == Path::new(".") {
+        relative.to_owned()
+    } else {
+        base.join(relative)
+    }
+}
+
+struct Pattern {
+    glob: String,
+    /// The leading directories that have to have these very names.
+    directories: Vec<String>,
+    /// Directories that a matching path can be inside of, at most.
+    max_depth: usize,
+}
+
+impl Pattern {
+    fn new(glob: &str) -> Result<Pattern, String> {
+        let glob = glob.strip_prefix("./").unwrap_or(glob);
+        if glob.is_empty() {
+            return Err("it is empty; expected a glob such as `**/pipelines.{yml,yaml}`".to_owned());
+        }
+        if glob.starts_with('/') || glob.split('/').any(|part| matches!(part, "." | "..")) {
+            return Err(
+                "expected a glob for paths below the directory, without a leading `/`, `.` and `..`".to_owned(),
+            );
+        }
+        fast_glob::validate(glob).map_err(|error| error.to_string())?;
+        let is_special = |part: &str| part.contains(['*', '?', '[', ']', '{', '}', '\\', '!']);
+        let mut directories: Vec<String> = glob
+            .split('/')
+            .take_while(|part| !is_special(part))
+            .map(str::to_owned)
+            .collect();
+        // The last part is the file.
+        directories.truncate(glob.split('/').count() - 1);
+        let is_deep = glob.contains("**") || glob.starts_with('!');
+        Ok(Pattern {
+            glob: glob.to_owned(),
+            directories,
+            max_depth: if is_deep { usize::MAX } else { glob.matches('/').count() },
+        })
+    }
+
+    fn matches(&self, relative: &Path) -> bool {
+        fast_glob::glob_match(&self.glob, relative.as_os_str().as_bytes())
+    }
+
+    /// Whether there can be a match below the directory.
+    fn goes_below(&self, directory: &Path) -> bool {
+        let parts: Vec<&OsStr> = directory.components().map(Component::as_os_str).collect();
+        parts.len() <= self.max_depth
+            && parts
+                .iter()
+                .zip(&self.directories)
+                .all(|(part, name)| *part == OsStr::new(name))
+    }
+}
+
+/// A directory that is yet to be read.
+struct Directory {
+    relative: PathBuf,
+    path: Rc<PathIds>,
+}
+
+/// A directory and those that it was reached through.
+struct PathIds {
+    id: FileId,
+    parent: Option<Rc<PathIds>>,
+}
+
+impl PathIds {
+    fn contains(&self, id: FileId) -> bool {
+        let mut next = Some(self);
+        while let Some(directory) = next {
+            if directory.id == id {
+                return true;
+            }
+            next = directory.parent.as_deref();
+        }
+        false
+    }
+}
+
+struct Walk<'a> {
+    base: &'a Path,
+    pattern: &'a Pattern,
+    data: Option<FileId>,
+    /// Matching files by their paths below the base.
+    candidates: Vec<(PathBuf, FileId)>,
+    linked_visits: HashMap<FileId, usize>,
+    warnings: Vec<Complaint>,
+}
+
+impl Walk<'_> {
+    fn run(&mut self, base: FileId) {
+        let mut pending = vec![Directory {
+            relative: PathBuf::new(),
+            path: Rc::new(PathIds { id: base, parent: None }),
+        }];
+        while let Some(directory) = pending.pop() {
+            let mut names = match self.names(&directory.relative) {
+                Ok(names) => names,
+                // It was removed meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    self.skip(&directory.relative, &error);
+                    continue;
+                }
+            };
+            // The first name is read first; which visits come first decides which are too many.
+            names.sort_by(|(one, _), (other, _)| other.cmp(one));
+            for (name, kind) in names {
+                if let Some(inside) = self.look_at(&directory, &name, kind) {
+                    pending.push(inside);
+                }
+            }
+        }
+    }
+
+    fn names(&self, relative: &Path) -> io::Result<Vec<(OsString, FileType)>> {
+        fs::read_dir(self.base.join(relative))?
+            .map(|entry| {
+                let entry = entry?;
+                Ok((entry.file_name(), entry.file_type()?))
+            })
+            .collect()
+    }
+
+    fn skip(&mut self, relative: &Path, error: &io::Error) {
+        let message = format!("skipped, for it can't be read: {}", system_error(error));
+        self.warnings
+            .push(Complaint::about(&below(self.base, relative), message));
+    }
+
+    /// Remembers a file that matches; a directory that is to be read is returned.
+    fn look_at(&mut self, directory: &Directory, name: &OsStr, kind: FileType) -> Option<Directory> {
+        let relative = directory.relative.join(name);
+        let is_match = self.pattern.matches(&relative);
+        let can_go_below = (kind.is_dir() || kind.is_symlink())
+            && !SKIPPED.iter().any(|skipped| name == OsStr::new(skipped))
+            && self.pattern.goes_below(&relative);
+        if !is_match && !can_go_below {
+            return None;
+        }
+        let metadata = match fs::metadata(self.base.join(&relative)) {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                // A link that leads nowhere is nobody's business unless it looks like a definition file.
+                if is_match || kind.is_dir() {
+                    self.skip(&relative, &error);
+                }
+                return None;
+            }
+        };
+        if metadata.is_file() && is_match {
+            self.candidates.push((relative, file_id(&metadata)));
+            return None;
+        }
+        let id = file_id(&metadata);
+        if !metadata.is_dir() || !can_go_below || self.data == Some(id) || directory.path.contains(id) {
+            return None;
+        }
+        if kind.is_symlink() {
+            let visits = self.linked_visits.entry(id).or_default();
+            *visits += 1;
+            if *visits > MAX_LINKED_VISITS {
+                return None;
+            }
+        }
+        Some(Directory {
+            relative,
+            path: Rc::new(PathIds {
+                id,
+                parent: Some(Rc::clone(&directory.path)),
+            }),
+        })
+    }
+}
