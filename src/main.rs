@@ -2,6 +2,7 @@
 
 mod api;
 mod definition;
+mod http;
 mod job;
 mod scheduler;
 mod template;

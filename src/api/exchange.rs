@@ -52,7 +52,8 @@ impl fmt::Debug for Answer {
 
 /// A long poll.
 pub(crate) trait Later: Send {
-    /// Becomes readable when there may be news.
+    /// Becomes readable when there may be news. It is a [`Waker`](crate::waker::Waker) of this long poll alone: the
+    /// connection clears it itself before it asks again, so that no news are missed.
     fn waker(&self) -> BorrowedFd<'_>;
     /// When `answer` must be called at the latest.
     fn deadline(&self) -> Instant;
@@ -63,9 +64,9 @@ pub(crate) trait Later: Send {
 
 /// A body that grows while it is read.
 pub(crate) trait Stream: Send {
-    /// Status and headers; its body is not looked at.
+    /// Status and headers; its body and length are not looked at.
     fn head(&self) -> Response;
-    /// Becomes readable when there may be news.
+    /// Becomes readable when there may be news: as in [`Later::waker`].
     fn waker(&self) -> BorrowedFd<'_>;
     /// Appends what there is now to `buffer` (which is empty), at most some 64 KiB.
     fn next(&mut self, buffer: &mut Vec<u8>) -> Next;
@@ -74,7 +75,7 @@ pub(crate) trait Stream: Send {
 /// What became of a call of [`Stream::next`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// The buffer holds more of the body: send it, then ask again.
+    /// The buffer holds more of the body: send it, then ask again. With an empty buffer it is taken for `Wait`.
     Data,
     /// Nothing new: wait for the waker.
     Wait,
