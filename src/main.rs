@@ -1,11 +1,24 @@
 //! prunner
 
+mod cli;
+mod config;
+mod environment;
+mod log;
+mod secret;
+
 mod api;
 mod definition;
 mod job;
+mod reason;
 mod scheduler;
 mod template;
+#[cfg(test)]
+mod testing;
 mod timestamp;
 mod waker;
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}
