@@ -1,3 +1,4 @@
 //! The API: requests in, answers out, without sockets.
 
+pub(crate) mod auth;
 pub(crate) mod exchange;

@@ -1,0 +1,282 @@
+//! The command line: which command runs, with which arguments, and what status it ends with.
+//!
+//! One file for each group of commands. What a command does lives in the other modules. Surprise: the errors of the
+//! parser are put into words here, because ours are one line.
+
+mod debug;
+mod output;
+mod validate;
+
+use std::env;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Parser, Subcommand};
+
+use crate::cli::output::{Failure, Status};
+use crate::cli::validate::ValidateArguments;
+use crate::config::{Config, Flags, GetVariable};
+use crate::log;
+
+const VERSION: &str = concat!("prunner ", env!("CARGO_PKG_VERSION"), "\n");
+
+/// Runs pipelines: shell tasks in YAML, in order of their dependencies
+#[derive(Parser)]
+#[command(
+    name = "prunner",
+    version,
+    args_override_self = true,
+    max_term_width = 120,
+    after_help = "Without a command it is the server."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+enum Command {
+    /// Serve the API and run jobs; the default
+    Serve,
+    /// Check pipeline files and print every error and warning
+    Validate(ValidateArguments),
+    /// Print the jobs of a data directory in the form of the old server's `data.json`
+    Export,
+    /// Explain how to call the API, with a token; `MINIMAL_OUTPUT=1`: print only `Bearer <token>`
+    Debug,
+    /// Print the version
+    Version,
+}
+
+/// What the arguments ask for.
+enum Parsed {
+    Command(Box<Cli>),
+    /// Help or version, to print.
+    Text(String),
+}
+
+/// All of the program.
+pub(crate) fn main() -> ExitCode {
+    run(env::args_os(), &|name| env::var_os(name))
+        .unwrap_or_else(Failure::report)
+        .into()
+}
+
+fn run(arguments: impl IntoIterator<Item = OsString>, variable: GetVariable<'_>) -> Result<Status, Failure> {
+    let cli = match parse(arguments)? {
+        Parsed::Command(cli) => cli,
+        Parsed::Text(text) => {
+            output::print(&text)?;
+            return Ok(Status::DONE);
+        }
+    };
+    let command = cli.command.unwrap_or(Command::Serve);
+    // Even in a set-up that is wrong, people must be able to see which version it is.
+    if command == Command::Version {
+        output::print(VERSION)?;
+        return Ok(Status::DONE);
+    }
+    let config = Config::new(&cli.flags, variable).map_err(Failure::usage)?;
+    log::set_up(config.verbose, config.disable_ansi);
+    match command {
+        Command::Serve => Err(Failure::usage("`serve` is not built in yet")),
+        Command::Validate(arguments) => validate::run(&config, &arguments),
+        Command::Export => Err(Failure::usage("`export` is not built in yet")),
+        Command::Debug => debug::run(&config, variable),
+        Command::Version => unreachable!("it has been printed above"),
+    }
+}
+
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Failure> {
+    match Cli::try_parse_from(arguments) {
+        Ok(cli) => Ok(Parsed::Command(Box::new(cli))),
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            Ok(Parsed::Text(error.to_string()))
+        }
+        Err(error) => Err(Failure::usage(usage_error(&error))),
+    }
+}
+
+/// One line: what was found, what may be meant, where to read on.
+fn usage_error(error: &clap::Error) -> String {
+    let context = |kind| {
+        let value = error.get(kind)?;
+        if let ContextValue::Strings(texts) = value {
+            return texts.first().cloned();
+        }
+        if let ContextValue::String(text) = value {
+            Some(text.clone())
+        } else {
+            None
+        }
+    };
+    let complaint = match (error.kind(), context(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(argument)) => {
+            let what = if argument.starts_with('-') { "flag" } else { "argument" };
+            Some(format!("{what} `{argument}` is not known"))
+        }
+        (ErrorKind::InvalidSubcommand, _) => {
+            context(ContextKind::InvalidSubcommand).map(|command| format!("command `{command}` is not known"))
+        }
+        (ErrorKind::InvalidValue, Some(argument))
+            if context(ContextKind::InvalidValue).is_none_or(|value| value.is_empty()) =>
+        {
+            Some(format!("`{argument}` needs a value"))
+        }
+        _ => None,
+    };
+    let complaint = complaint.unwrap_or_else(|| first_paragraph(&error.to_string()));
+    let suggestion = context(ContextKind::SuggestedArg).or_else(|| context(ContextKind::SuggestedSubcommand));
+    let suggestion = suggestion.map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
+    let separator = if suggestion.is_empty() { "; try" } else { " Try" };
+    format!("{complaint}{suggestion}{separator} `prunner --help`")
+}
+
+/// What the parser says, up to its hints about usage.
+fn first_paragraph(message: &str) -> String {
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    let lines: Vec<&str> = message
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.is_empty())
+        .collect();
+    lines.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse_line(line: &str) -> Result<Parsed, Failure> {
+        parse(format!("prunner {line}").split_whitespace().map(OsString::from))
+    }
+
+    #[track_caller]
+    fn check_command(line: &str, command: Option<&Command>, address: &str, watch: bool) {
+        let Ok(Parsed::Command(cli)) = parse_line(line) else {
+            panic!("`{line}` must be a command");
+        };
+        assert_eq!(cli.command.as_ref(), command);
+        let config = Config::new(&cli.flags, &|_| None).unwrap();
+        assert_eq!((config.address.as_str(), config.watch), (address, watch));
+    }
+
+    #[track_caller]
+    fn check_error(line: &str, expected: &str) {
+        let Err(failure) = parse_line(line) else {
+            panic!("`{line}` must be refused");
+        };
+        assert_eq!(failure, Failure::usage(expected));
+    }
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_stand_before_or_behind_the_command() {
+        check_command("", None, "localhost:9009", false);
+        check_command("--address :1 --watch", None, ":1", true);
+        check_command("serve --address :1 --watch", Some(&Command::Serve), ":1", true);
+        check_command("--watch --address :1 serve", Some(&Command::Serve), ":1", true);
+        check_command("--address=:1 debug --watch", Some(&Command::Debug), ":1", true);
+        check_command("--watch=false export", Some(&Command::Export), "localhost:9009", false);
+        check_command("-v version", Some(&Command::Version), "localhost:9009", false);
+    }
+
+    #[test]
+    fn the_last_of_a_repeated_flag_counts() {
+        check_command("--address :1 --address :2 --watch --watch=false", None, ":2", false);
+        check_command("--address :1 serve --address :2", Some(&Command::Serve), ":2", false);
+        check_command(
+            "--watch serve --watch=false",
+            Some(&Command::Serve),
+            "localhost:9009",
+            false,
+        );
+    }
+
+    #[test]
+    fn validate_takes_files() {
+        let arguments = ValidateArguments {
+            files: vec!["a.yml".into(), "b.yml".into()],
+            lenient: true,
+        };
+        let command = Command::Validate(arguments);
+        check_command(
+            "validate a.yml --lenient b.yml --watch",
+            Some(&command),
+            "localhost:9009",
+            true,
+        );
+    }
+
+    #[test]
+    fn wrong_usage_is_told_in_one_line() {
+        check_error(
+            "--adress :1",
+            "flag `--adress` is not known; did you mean `--address`? Try `prunner --help`",
+        );
+        check_error("--nonsense", "flag `--nonsense` is not known; try `prunner --help`");
+        check_error(
+            "servr",
+            "command `servr` is not known; did you mean `serve`? Try `prunner --help`",
+        );
+        check_error("xyzzy", "command `xyzzy` is not known; try `prunner --help`");
+        check_error("debug more", "argument `more` is not known; try `prunner --help`");
+        check_error("help xyzzy", "command `xyzzy` is not known; try `prunner --help`");
+        check_error("--address", "`--address <ADDRESS>` needs a value; try `prunner --help`");
+        check_error(
+            "debug --jwt-secret",
+            "`--jwt-secret <SECRET>` needs a value; try `prunner --help`",
+        );
+        check_error("serve debug", "argument `debug` is not known; try `prunner --help`");
+    }
+
+    #[test]
+    fn other_complaints_of_the_parser_lose_their_usage() {
+        assert_eq!(
+            first_paragraph("error: a is wrong:\n  b\n\nUsage: prunner\n"),
+            "a is wrong: b"
+        );
+    }
+
+    #[test]
+    fn help_and_version_are_results() {
+        for (line, part) in [
+            ("--version", "prunner "),
+            ("-V", "prunner "),
+            ("--help", "Without a command it is the server"),
+            ("help", "Without a command it is the server"),
+            ("help validate", "--lenient"),
+            ("validate --help", "--lenient"),
+        ] {
+            let Ok(Parsed::Text(text)) = parse_line(line) else {
+                panic!("`{line}` must print a text");
+            };
+            assert!(text.contains(part), "{text}");
+        }
+        let Ok(Parsed::Text(text)) = parse_line("--version") else {
+            panic!("it is a text");
+        };
+        assert_eq!(text, VERSION);
+    }
+
+    #[test]
+    fn what_is_wrong_in_the_configuration_is_wrong_usage() {
+        let variable = |name: &str| (name == "PRUNNER_WATCH").then(|| "perhaps".into());
+        let result = run(["prunner", "debug"].map(OsString::from), &variable);
+        assert_eq!(
+            result,
+            Err(Failure::usage(
+                "`PRUNNER_WATCH` is `perhaps`, expected `true`, `false`, `1` or `0`"
+            ))
+        );
+    }
+}
