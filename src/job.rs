@@ -210,6 +210,19 @@ pub(crate) enum Change {
 }
 
 impl Change {
+    /// The job that it is a change of.
+    pub(crate) fn job(&self) -> JobId {
+        match self {
+            Change::Job(record) => record.id,
+            Change::Start { job, .. }
+            | Change::Task { job, .. }
+            | Change::Cancel { job, .. }
+            | Change::DelayOver { job }
+            | Change::End { job, .. }
+            | Change::Forget { job } => *job,
+        }
+    }
+
     /// Whether it must have reached the disk before anybody sees it or anything follows from it. The start of a task
     /// need not: a crash interrupts its job either way.
     pub(crate) fn needs_sync(&self) -> bool {

@@ -8,10 +8,15 @@ mod secret;
 
 mod api;
 mod definition;
+mod health;
 mod http;
 mod job;
+mod read_model;
 mod reason;
+mod requests;
 mod scheduler;
+mod store;
+mod task;
 mod template;
 #[cfg(test)]
 mod testing;

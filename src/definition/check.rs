@@ -110,10 +110,21 @@ fn pipeline(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Pipeline
         retention_period_ms,
         retention_count,
         env,
+        dependents: dependents(&tasks),
         tasks,
         file_order,
         on_error,
     })
+}
+
+fn dependents(tasks: &[Task]) -> Vec<Vec<usize>> {
+    let mut dependents = vec![Vec::new(); tasks.len()];
+    for (index, task) in tasks.iter().enumerate() {
+        for &dependency in &task.depends_on {
+            dependents[dependency].push(index);
+        }
+    }
+    dependents
 }
 
 fn queue(reader: &mut Reader<'_>, entries: &[(String, Node)], start_delay_ms: i64) -> Queue {

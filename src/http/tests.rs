@@ -1085,23 +1085,36 @@ fn zz_emfile() {
     let mut clients = Vec::new();
     while let Ok(stream) = TcpStream::connect(running.address()) {
         stream.set_read_timeout(Some(SOON)).unwrap();
-        clients.push(Client { stream, received: Vec::new() });
+        clients.push(Client {
+            stream,
+            received: Vec::new(),
+        });
     }
     let n = clients.len();
     // fill all remaining fds
     let mut files = Vec::new();
-    while let Ok(file) = std::fs::File::open("/dev/null") { files.push(file); }
-    let cpu = || { let s = std::fs::read_to_string("/proc/self/stat").unwrap_or_default(); let f: Vec<&str> = s.split(" ").collect(); f.get(13).map_or(0, |v| v.parse::<i64>().unwrap()) + f.get(14).map_or(0, |v| v.parse::<i64>().unwrap()) };
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        files.push(file);
+    }
+    let cpu = || {
+        let s = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        let f: Vec<&str> = s.split(" ").collect();
+        f.get(13).map_or(0, |v| v.parse::<i64>().unwrap()) + f.get(14).map_or(0, |v| v.parse::<i64>().unwrap())
+    };
     let start = cpu();
     thread::park_timeout(Duration::from_secs(2));
     let used = cpu() - start;
     let counts = running.server.pool.counts();
     setrlimit(Resource::Nofile, max).unwrap();
     drop(files);
-    for client in &mut clients { 
+    for client in &mut clients {
         client.send("GET /hello HTTP/1.1\r\nHost: h\r\n\r\n");
     }
-    let ok = clients.iter_mut().filter_map(|c| c.receive().ok()).filter(|m| *m).count();
+    let ok = clients
+        .iter_mut()
+        .filter_map(|c| c.receive().ok())
+        .filter(|m| *m)
+        .count();
     running.expect_hello();
     panic!("{n} clients, {ok} answered, counts {counts:?}, cpu {used:?}");
 }

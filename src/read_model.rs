@@ -1,0 +1,237 @@
+//! What is shown: all jobs and pipelines as they stand on disk, for readers that never wait for the main loop.
+//!
+//! The store applies every change here after its sync and before the answers that wait for it are let go. So what
+//! anybody sees is what a restart would find. A finished job is kept as its finished JSON and nothing else; a job that
+//! lives is kept as its record, and turned into JSON once after each change, when somebody asks.
+//! Unaware of the scheduler, of files and of sockets.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::job::{Change, JobId, JobRecord, JobStatus};
+use crate::scheduler::PipelineView;
+use crate::waker::Waker;
+
+/// All that is shown.
+#[derive(Debug)]
+pub(crate) struct ReadModel {
+    image: RwLock<Image>,
+    /// Who waits for news of a job.
+    watchers: Mutex<HashMap<JobId, Vec<Arc<Waker>>>>,
+}
+
+/// All jobs and pipelines at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Image {
+    /// By the order in which they were accepted.
+    jobs: BTreeMap<u64, Entry>,
+    numbers: HashMap<JobId, u64>,
+    next_number: u64,
+    pipelines: Arc<[PipelineView]>,
+    /// Counts the changes.
+    revision: u64,
+}
+
+/// One job.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub id: JobId,
+    pub pipeline: Arc<str>,
+    pub status: JobStatus,
+    pub content: Content,
+}
+
+#[derive(Debug)]
+pub(crate) enum Content {
+    Live(Box<Live>),
+    /// The job object of the API.
+    Ended(Arc<str>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub record: JobRecord,
+    json: OnceLock<Arc<str>>,
+}
+
+impl Entry {
+    /// The job object of the API.
+    pub(crate) fn json(&self) -> Arc<str> {
+        match &self.content {
+            Content::Live(live) => Arc::clone(live.json.get_or_init(|| live.record.to_json().into())),
+            Content::Ended(json) => Arc::clone(json),
+        }
+    }
+}
+
+impl Image {
+    /// A job as it ended, from a file.
+    pub(crate) fn insert_ended(&mut self, id: JobId, pipeline: Arc<str>, status: JobStatus, json: Arc<str>) {
+        self.insert(Entry {
+            id,
+            pipeline,
+            status,
+            content: Content::Ended(json),
+        });
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        // A job that is known keeps its place in the list.
+        let number = *self.numbers.entry(entry.id).or_insert_with(|| {
+            self.next_number += 1;
+            self.next_number
+        });
+        self.jobs.insert(number, entry);
+    }
+
+    pub(crate) fn apply(&mut self, change: &Change) {
+        self.revision += 1;
+        match change {
+            Change::Job(record) => self.insert(Entry {
+                id: record.id,
+                pipeline: Arc::clone(&record.pipeline),
+                status: record.status,
+                content: Content::Live(Box::new(Live {
+                    record: (**record).clone(),
+                    json: OnceLock::new(),
+                })),
+            }),
+            Change::Forget { job } => {
+                if let Some(number) = self.numbers.remove(job) {
+                    self.jobs.remove(&number);
+                }
+            }
+            Change::Start { job, .. }
+            | Change::Task { job, .. }
+            | Change::Cancel { job, .. }
+            | Change::DelayOver { job }
+            | Change::End { job, .. } => self.apply_to(*job, change),
+        }
+    }
+
+    fn apply_to(&mut self, job: JobId, change: &Change) {
+        let Some(entry) = self.numbers.get(&job).and_then(|number| self.jobs.get_mut(number)) else {
+            return;
+        };
+        let Content::Live(live) = &mut entry.content else {
+            return;
+        };
+        live.record.apply(change);
+        live.json = OnceLock::new();
+        entry.status = live.record.status;
+        if entry.status.has_ended() {
+            let json = live.record.to_json().into();
+            entry.content = Content::Ended(json);
+        }
+    }
+
+    /// Oldest first.
+    pub(crate) fn jobs(&self) -> impl DoubleEndedIterator<Item = &Entry> {
+        self.jobs.values()
+    }
+
+    pub(crate) fn job(&self, id: JobId) -> Option<&Entry> {
+        self.jobs.get(self.numbers.get(&id)?)
+    }
+
+    /// The jobs that were accepted before this one, oldest first; `None` where it is not known.
+    pub(crate) fn jobs_before(&self, id: JobId) -> Option<impl DoubleEndedIterator<Item = &Entry>> {
+        let number = *self.numbers.get(&id)?;
+        Some(self.jobs.range(..number).map(|(_, entry)| entry))
+    }
+
+    pub(crate) fn pipelines(&self) -> &Arc<[PipelineView]> {
+        &self.pipelines
+    }
+
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+impl ReadModel {
+    pub(crate) fn new(image: Image) -> ReadModel {
+        ReadModel {
+            image: RwLock::new(image),
+            watchers: Mutex::default(),
+        }
+    }
+
+    /// A look at everything, during which nothing changes: take what is needed and let go.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Image> {
+        self.image.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows what has been saved, and wakes who waits for it.
+    pub(crate) fn publish(&self, changes: &[Change], pipelines: Option<Arc<[PipelineView]>>) {
+        let mut image = self.write();
+        for change in changes {
+            image.apply(change);
+        }
+        if let Some(pipelines) = pipelines {
+            image.pipelines = pipelines;
+            image.revision += 1;
+        }
+        drop(image);
+        let watchers = self.watchers();
+        if watchers.is_empty() {
+            return;
+        }
+        for waker in changes
+            .iter()
+            .filter_map(|change| watchers.get(&change.job()))
+            .flatten()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Wakes `waker` at every change of the job from now on, until the watch is dropped.
+    pub(crate) fn watch(self: &Arc<Self>, job: JobId, waker: Arc<Waker>) -> Watch {
+        self.watchers().entry(job).or_default().push(Arc::clone(&waker));
+        Watch {
+            model: Arc::clone(self),
+            job,
+            waker,
+        }
+    }
+
+    /// Wakes everybody who waits, for prunner ends.
+    pub(crate) fn wake_all(&self) {
+        self.watchers().values().flatten().for_each(|waker| waker.wake());
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Image> {
+        self.image.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watchers(&self) -> MutexGuard<'_, HashMap<JobId, Vec<Arc<Waker>>>> {
+        self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps a waker among those of a job.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    model: Arc<ReadModel>,
+    job: JobId,
+    waker: Arc<Waker>,
+}
+
+impl Watch {
+    pub(crate) fn waker(&self) -> &Arc<Waker> {
+        &self.waker
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut watchers = self.model.watchers();
+        if let Some(of_job) = watchers.get_mut(&self.job) {
+            of_job.retain(|waker| !Arc::ptr_eq(waker, &self.waker));
+            if of_job.is_empty() {
+                watchers.remove(&self.job);
+            }
+        }
+    }
+}

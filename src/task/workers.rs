@@ -1,0 +1,324 @@
+//! The pool of workers, the threads that run one task each.
+//!
+//! The pool never queues: whoever launches tasks limits their number, and a task that was launched runs. A worker keeps its
+//! two reader threads from task to task, because making threads would cost as much as making processes. Unaware of
+//! what a task is. The surprise: the last idle worker stays for ever, without any wake-up; others end when they have been
+//! idle for a second.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use super::follow::Followers;
+use super::group::ProcessTable;
+use super::output::Output;
+use super::process::{self, Context, Control};
+use super::{Settings, cause, lock};
+use crate::job::TaskRef;
+use crate::scheduler::{Outcome, TaskExit, TaskStart};
+use crate::waker::Waker;
+
+/// Longer than the pause between the tasks of a busy server, short enough that a burst leaves no threads behind.
+const LINGER: Duration = Duration::from_secs(1);
+
+type Report = Box<dyn Fn(TaskRef, TaskExit) + Send + Sync>;
+
+/// Runs tasks, and stops them. Dropped, it lets the tasks that run end by themselves.
+pub(crate) struct Workers {
+    shared: Arc<Shared>,
+}
+
+/// A task that can be stopped already and does not run yet.
+pub(crate) struct PreparedTask {
+    /// `None` once it is launched: from then on the registration ends with the report.
+    assignment: Option<Assignment>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    context: Context,
+    report: Report,
+    /// Every task that was prepared and is not reported.
+    tasks: Mutex<HashMap<TaskRef, Arc<Control>>>,
+    pool: Mutex<Pool>,
+}
+
+struct Pool {
+    /// Those behind the first end after [`LINGER`].
+    idle: Vec<IdleWorker>,
+    next_number: u64,
+    is_closed: bool,
+}
+
+struct IdleWorker {
+    number: u64,
+    /// `None`: end.
+    orders: Sender<Option<Assignment>>,
+}
+
+#[derive(Clone)]
+struct Assignment {
+    start: TaskStart,
+    control: Arc<Control>,
+}
+
+impl Workers {
+    /// `report` is called once for every task that is launched or abandoned, from any thread; it must not block.
+    pub(crate) fn new(settings: Settings, followers: Arc<Followers>, report: Report) -> Workers {
+        Workers::with_table(settings, followers, report, ProcessTable::open())
+    }
+
+    pub(super) fn with_table(
+        settings: Settings,
+        followers: Arc<Followers>,
+        report: Report,
+        table: Option<ProcessTable>,
+    ) -> Workers {
+        Workers {
+            shared: Arc::new(Shared {
+                context: Context {
+                    settings,
+                    followers,
+                    table,
+                },
+                report,
+                tasks: Mutex::default(),
+                pool: Mutex::new(Pool {
+                    idle: Vec::new(),
+                    next_number: 1,
+                    is_closed: false,
+                }),
+            }),
+        }
+    }
+
+    /// Registers the task, so that it can be stopped from now on. Drop what this returns, and it was never there.
+    pub(crate) fn prepare(&self, start: TaskStart) -> PreparedTask {
+        let control = Arc::new(Control::new());
+        lock(&self.shared.tasks).insert(start.task, Arc::clone(&control));
+        PreparedTask {
+            assignment: Some(Assignment { start, control }),
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// Starts the task, on an idle worker or a new one. If it was stopped since it was prepared, it is reported as not
+    /// started instead, before this returns.
+    pub(crate) fn launch(&self, mut task: PreparedTask) {
+        let assignment = task
+            .assignment
+            .take()
+            .expect("only `launch` takes it, together with the task");
+        if assignment.control.is_called_off() {
+            let exit = TaskExit {
+                outcome: Outcome::NotStarted(process::CALLED_OFF.to_owned()),
+                stopped: true,
+                note: String::new(),
+            };
+            self.shared.end(&assignment, exit);
+            return;
+        }
+        self.shared.hand_over(assignment);
+    }
+
+    /// SIGINT, then SIGCONT, to all processes of the task. Nothing happens if it has ended.
+    pub(crate) fn interrupt(&self, task: TaskRef) {
+        if let Some(control) = self.shared.control(task) {
+            control.interrupt();
+        }
+    }
+
+    /// The grace is over: SIGKILL to all processes of the task, again and again until nothing is left.
+    pub(crate) fn kill(&self, task: TaskRef) {
+        if let Some(control) = self.shared.control(task) {
+            control.kill();
+        }
+    }
+
+    /// The kill had no effect: reports the task as ended, before this returns. Its worker goes on to wait for the main
+    /// process.
+    pub(crate) fn abandon(&self, task: TaskRef) {
+        let Some(control) = self.shared.control(task) else {
+            return;
+        };
+        if let Some(exit) = control.abandon(self.shared.context.table.as_ref()) {
+            self.shared.forget(task, &control);
+            (self.shared.report)(task, exit);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Workers {
+    /// Tasks that are prepared or run.
+    pub(super) fn known(&self) -> usize {
+        lock(&self.shared.tasks).len()
+    }
+
+    pub(super) fn idle(&self) -> usize {
+        lock(&self.shared.pool).idle.len()
+    }
+
+    /// Workers so far.
+    pub(super) fn made(&self) -> u64 {
+        lock(&self.shared.pool).next_number - 1
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        let mut pool = lock(&self.shared.pool);
+        pool.is_closed = true;
+        for worker in pool.idle.drain(..) {
+            // It is idle, so there is room; one that is gone needs no word.
+            let _ = worker.orders.send(None);
+        }
+    }
+}
+
+impl fmt::Debug for Workers {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Workers").finish_non_exhaustive()
+    }
+}
+
+impl Drop for PreparedTask {
+    fn drop(&mut self) {
+        if let Some(assignment) = &self.assignment {
+            self.shared.forget(assignment.start.task, &assignment.control);
+        }
+    }
+}
+
+impl fmt::Debug for PreparedTask {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let start = self.assignment.as_ref().map(|assignment| &assignment.start);
+        formatter
+            .debug_struct("PreparedTask")
+            .field("start", &start)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn control(&self, task: TaskRef) -> Option<Arc<Control>> {
+        lock(&self.tasks).get(&task).cloned()
+    }
+
+    /// Only if it is still this one: a later attempt of the same task has a control of its own.
+    fn forget(&self, task: TaskRef, control: &Arc<Control>) {
+        let mut tasks = lock(&self.tasks);
+        if tasks.get(&task).is_some_and(|known| Arc::ptr_eq(known, control)) {
+            tasks.remove(&task);
+        }
+    }
+
+    /// Forgets first: whoever hears of the end may prepare the same task again.
+    fn end(&self, assignment: &Assignment, exit: TaskExit) {
+        if assignment.control.claim_report() {
+            self.forget(assignment.start.task, &assignment.control);
+            (self.report)(assignment.start.task, exit);
+        }
+    }
+
+    fn hand_over(self: &Arc<Self>, assignment: Assignment) {
+        let mut pool = lock(&self.pool);
+        if let Some(worker) = pool.idle.pop() {
+            drop(pool);
+            worker
+                .orders
+                .send(Some(assignment))
+                .expect("an idle worker waits until it is taken out of the list");
+            return;
+        }
+        let number = pool.next_number;
+        pool.next_number += 1;
+        drop(pool);
+        // The thread takes its own along also where it can't be made.
+        let for_worker = assignment.clone();
+        let shared = Arc::clone(self);
+        let spawned = thread::Builder::new()
+            .name(format!("worker {number}"))
+            .spawn(move || work(&shared, number, for_worker));
+        if let Err(error) = spawned {
+            self.end(&assignment, no_worker(&error));
+        }
+    }
+
+    /// Whether there will be more to do.
+    fn join_idle(&self, number: u64, orders: &Sender<Option<Assignment>>) -> bool {
+        let mut pool = lock(&self.pool);
+        if !pool.is_closed {
+            pool.idle.push(IdleWorker {
+                number,
+                orders: orders.clone(),
+            });
+        }
+        !pool.is_closed
+    }
+
+    /// Returns what to do next, or `None`: end.
+    fn wait_for_work(&self, number: u64, orders: &Receiver<Option<Assignment>>) -> Option<Assignment> {
+        match orders.recv_timeout(LINGER) {
+            Ok(order) => return order,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
+        {
+            let mut pool = lock(&self.pool);
+            let position = pool.idle.iter().position(|worker| worker.number == number);
+            if pool.idle.len() > 1
+                && let Some(position) = position
+            {
+                pool.idle.remove(position);
+                return None;
+            }
+        }
+        // It is the only idle one, or not in the list any more: then an order is on its way.
+        orders.recv().ok().flatten()
+    }
+}
+
+fn no_worker(error: &io::Error) -> TaskExit {
+    TaskExit {
+        outcome: Outcome::NotStarted(format!("failed to make a thread for it: {}", cause(error))),
+        stopped: false,
+        note: String::new(),
+    }
+}
+
+/// The life of a worker.
+fn work(shared: &Arc<Shared>, number: u64, first: Assignment) {
+    let tools = Output::new(number).and_then(|output| Ok((output, Arc::new(Waker::new()?))));
+    let (mut output, waker) = match tools {
+        Ok(tools) => tools,
+        Err(error) => return shared.end(&first, no_worker(&error)),
+    };
+    let (sender, orders) = bounded(1);
+    let mut next = Some(first);
+    while let Some(assignment) = next {
+        let exit = process::run(
+            &assignment.start,
+            &assignment.control,
+            &shared.context,
+            &mut output,
+            &waker,
+        );
+        // Before the report: the task that follows is to find this worker, not to make another.
+        let stays = shared.join_idle(number, &sender);
+        shared.end(&assignment, exit);
+        // What the task held must not be held while idle.
+        drop(assignment);
+        next = if stays {
+            shared.wait_for_work(number, &orders)
+        } else {
+            None
+        };
+    }
+}
