@@ -1,6 +1,7 @@
 //! prunner
 
 mod cli;
+mod clock;
 mod config;
 mod environment;
 mod log;
@@ -9,12 +10,16 @@ mod secret;
 mod api;
 mod definition;
 mod health;
+mod main_loop;
+mod process_one;
 mod http;
 mod job;
 mod read_model;
 mod reason;
+mod reload;
 mod requests;
 mod scheduler;
+mod signals;
 mod store;
 mod task;
 mod template;

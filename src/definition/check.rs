@@ -201,6 +201,7 @@ fn on_error(reader: &mut Reader<'_>, pipeline: &str, node: &Node, shared: &Share
     Some(Task {
         name: Arc::from(ON_ERROR),
         script: reader.script(entries, shared.delimiters),
+        source: reader.source(entries),
         depends_on: Vec::new(),
         allow_failure: false,
         env: reader.environment(entries),
@@ -303,6 +304,7 @@ fn task<'n>(reader: &mut Reader<'_>, name: &str, node: &'n Node, shared: &Shared
     let task = Task {
         name: Arc::from(name),
         script: reader.script(entries, shared.delimiters),
+        source: reader.source(entries),
         depends_on: Vec::new(),
         allow_failure: reader.boolean(entries, "allow_failure").unwrap_or(false),
         env: reader.environment(entries),

@@ -314,6 +314,15 @@ impl<'a> Reader<'a> {
         self.strings(node, "depends_on", Scalars::Names).unwrap_or_default()
     }
 
+    /// The lines of a script as they are written. Complaints about them are `script`'s to make.
+    pub(crate) fn source(&mut self, entries: &[(String, Node)]) -> Vec<String> {
+        let errors = self.findings.errors.len();
+        let node = field(entries, "script");
+        let lines = node.and_then(|node| self.strings(node, "script", Scalars::Texts)).unwrap_or_default();
+        self.findings.errors.truncate(errors);
+        lines.into_iter().map(|line| line.to_string()).collect()
+    }
+
     /// The lines of a script; none for a marker, whatever blank and comment lines it is made of.
     pub(crate) fn script(&mut self, entries: &[(String, Node)], delimiters: Delimiters) -> Vec<Template> {
         let Some(node) = field(entries, "script") else {

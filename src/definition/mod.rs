@@ -9,7 +9,7 @@
 
 mod check;
 mod complaint;
-mod duration;
+pub(crate) mod duration;
 mod fields;
 mod find;
 mod load;
@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub(crate) use self::complaint::Complaint;
+pub(crate) use self::complaint::{Complaint, shown};
 pub(crate) use self::find::{Found, Search, find};
 pub(crate) use self::load::{Loaded, load, load_files};
 use crate::template::Template;
@@ -77,6 +77,8 @@ pub(crate) struct Task {
     pub name: Arc<str>,
     /// The lines of the script. Empty: a marker, which ends at once without a process.
     pub script: Vec<Template>,
+    /// The same lines as they are written.
+    pub source: Vec<String>,
     /// Indices into the pipeline's `tasks`, in the order in which they are written, without doubles.
     pub depends_on: Vec<usize>,
     pub allow_failure: bool,

@@ -14,6 +14,9 @@ mod lane;
 mod orders;
 mod variables;
 
+#[cfg(test)]
+mod simulation;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::mem;

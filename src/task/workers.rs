@@ -161,6 +161,11 @@ impl Workers {
         lock(&self.shared.tasks).len()
     }
 
+    pub(super) fn kill_all(&self) {
+        let controls: Vec<Arc<Control>> = lock(&self.shared.tasks).values().cloned().collect();
+        controls.iter().for_each(|control| control.kill());
+    }
+
     pub(super) fn idle(&self) -> usize {
         lock(&self.shared.pool).idle.len()
     }
