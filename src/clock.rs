@@ -17,7 +17,10 @@ impl Clock {
 
     pub(crate) fn now(self) -> Timestamp {
         let mono_ms = i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX);
-        Timestamp { wall_ms: wall_ms(), mono_ms }
+        Timestamp {
+            wall_ms: wall_ms(),
+            mono_ms,
+        }
     }
 
     /// When the monotonic clock shows this, which counts from the clock's making.
@@ -28,6 +31,8 @@ impl Clock {
 
 /// Milliseconds since 1970; 0 where the clock stands before that.
 pub(crate) fn wall_ms() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -105,7 +105,11 @@ impl MainLoop {
     /// The next event, or `None` at the next deadline.
     fn wait(&self) -> Option<Event> {
         let Some(at_ms) = self.scheduler.next_deadline() else {
-            return Some(self.events.recv().expect("the loop's own senders live as long as it does"));
+            return Some(
+                self.events
+                    .recv()
+                    .expect("the loop's own senders live as long as it does"),
+            );
         };
         match self.events.recv_deadline(self.clock.instant(at_ms)) {
             Ok(event) => Some(event),
@@ -151,7 +155,11 @@ impl MainLoop {
             let how = match stop {
                 Stop::Interrupt => {
                     self.interrupts += 1;
-                    if self.interrupts == 1 { Shutdown::Drain } else { Shutdown::Stop }
+                    if self.interrupts == 1 {
+                        Shutdown::Drain
+                    } else {
+                        Shutdown::Stop
+                    }
                 }
                 Stop::Terminate | Stop::HangUp => Shutdown::Stop,
             };
@@ -196,7 +204,11 @@ impl MainLoop {
         });
         let releases = std::mem::take(&mut self.releases);
         if !changes.is_empty() || pipelines.is_some() || !releases.is_empty() {
-            self.store.save(Batch { changes, pipelines, releases });
+            self.store.save(Batch {
+                changes,
+                pipelines,
+                releases,
+            });
         }
         exits
     }
@@ -211,7 +223,11 @@ fn died_of_a_common_signal(exit: &TaskExit) -> bool {
 fn new_job_id(now: Timestamp) -> JobId {
     let milliseconds = u64::try_from(now.wall_ms).unwrap_or(0);
     let nanoseconds = u32::try_from(milliseconds % 1000).unwrap_or(0) * 1_000_000;
-    JobId(Uuid::new_v7(UuidTimestamp::from_unix(NoContext, milliseconds / 1000, nanoseconds)))
+    JobId(Uuid::new_v7(UuidTimestamp::from_unix(
+        NoContext,
+        milliseconds / 1000,
+        nanoseconds,
+    )))
 }
 
 /// One line in the log for each thing that happened.
@@ -219,24 +235,45 @@ fn report(change: &Change) {
     match change {
         Change::Job(record) => log::info(
             "job accepted",
-            &[("job", &record.id), ("pipeline", &record.pipeline), ("status", &record.status.as_str()), ("user", &record.user)],
+            &[
+                ("job", &record.id),
+                ("pipeline", &record.pipeline),
+                ("status", &record.status.as_str()),
+                ("user", &record.user),
+            ],
         ),
         Change::Start { job, .. } => log::info("job started", &[("job", job)]),
-        Change::Task { job, index, progress, fails_job } => {
+        Change::Task {
+            job,
+            index,
+            progress,
+            fails_job,
+        } => {
             if *fails_job {
-                log::warning("job fails", &[("job", job), ("task", index), ("error", &progress.error)]);
+                log::warning(
+                    "job fails",
+                    &[("job", job), ("task", index), ("error", &progress.error)],
+                );
             }
             if !progress.note.is_empty() && progress.status != TaskStatus::Running {
-                log::warning("task ended with a note", &[("job", job), ("task", index), ("note", &progress.note)]);
+                log::warning(
+                    "task ended with a note",
+                    &[("job", job), ("task", index), ("note", &progress.note)],
+                );
             }
         }
         Change::Cancel { job, reason } => log::info("job is being stopped", &[("job", job), ("reason", reason)]),
         Change::DelayOver { .. } => {}
-        Change::End { job, status, reason, .. } => {
+        Change::End {
+            job, status, reason, ..
+        } => {
             if *status == JobStatus::Succeeded || reason.is_empty() {
                 log::info("job ended", &[("job", job), ("status", &status.as_str())]);
             } else {
-                log::info("job ended", &[("job", job), ("status", &status.as_str()), ("reason", reason)]);
+                log::info(
+                    "job ended",
+                    &[("job", job), ("status", &status.as_str()), ("reason", reason)],
+                );
             }
         }
         Change::Forget { job } => log::debug("job forgotten", &[("job", job)]),

@@ -60,6 +60,8 @@ fn reap(child: Pid) -> Option<u8> {
 }
 
 fn status_to_end_with(status: WaitStatus) -> u8 {
-    let code = status.exit_status().unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or(0));
+    let code = status
+        .exit_status()
+        .unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or(0));
     u8::try_from(code).unwrap_or(u8::MAX)
 }

@@ -25,7 +25,10 @@ pub(crate) fn report(loaded: &Loaded) -> bool {
 pub(crate) fn reload(search: &Search, ask: &dyn Fn(Request)) {
     let loaded = definition::load(search);
     if report(&loaded) {
-        ask(Request::Reload { pipelines: loaded.pipelines, reply: None });
+        ask(Request::Reload {
+            pipelines: loaded.pipelines,
+            reply: None,
+        });
     } else {
         log::error("the pipeline files are wrong; the pipelines stay as they were", &[]);
     }
@@ -57,5 +60,9 @@ fn look(search: &Search) -> Vec<(PathBuf, Option<(u64, SystemTime)>)> {
         let metadata = fs::metadata(path).ok()?;
         Some((metadata.len(), metadata.modified().ok()?))
     };
-    definition::find(search).files.into_iter().map(|path| (path.clone(), stamp(&path))).collect()
+    definition::find(search)
+        .files
+        .into_iter()
+        .map(|path| (path.clone(), stamp(&path)))
+        .collect()
 }

@@ -51,7 +51,9 @@ pub(crate) struct Arrived {
 impl Arrived {
     pub(crate) fn take(&self) -> Option<Stop> {
         let mut flags = Stop::ALL.iter().zip(&self.flags);
-        flags.find(|(_, flag)| flag.swap(false, Ordering::SeqCst)).map(|(stop, _)| *stop)
+        flags
+            .find(|(_, flag)| flag.swap(false, Ordering::SeqCst))
+            .map(|(stop, _)| *stop)
     }
 }
 
@@ -101,10 +103,13 @@ pub(crate) fn listen(
         signals.push(stop.number());
     }
     let mut signals = Signals::new(signals)?;
-    thread::Builder::new().name("signals".to_owned()).stack_size(256 * 1024).spawn(move || {
-        for signal in signals.forever() {
-            if signal == SIGUSR1 { on_reload() } else { on_stop() }
-        }
-    })?;
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .stack_size(256 * 1024)
+        .spawn(move || {
+            for signal in signals.forever() {
+                if signal == SIGUSR1 { on_reload() } else { on_stop() }
+            }
+        })?;
     Ok(arrived)
 }

@@ -9,11 +9,17 @@ use crate::{definition, log};
 
 pub(super) fn run(config: &Config) -> Result<Status, Failure> {
     if !config.data.is_dir() {
-        return Err(Failure::usage(format!("there is no data directory `{}`", config.data.display())));
+        return Err(Failure::usage(format!(
+            "there is no data directory `{}`",
+            config.data.display()
+        )));
     }
     // A server that runs would change it meanwhile.
     let directory = DataDirectory::open(&config.data).map_err(|error| match error {
-        OpenError::InUse { .. } => Failure { status: Status::REFUSED, message: Some(error.to_string()) },
+        OpenError::InUse { .. } => Failure {
+            status: Status::REFUSED,
+            message: Some(error.to_string()),
+        },
         OpenError::Io(..) => Failure::usage(error),
     })?;
     let recovered = store::recover(&directory.path, wall_ms()).map_err(Failure::usage)?;

@@ -30,7 +30,11 @@ const LEFTOVER_PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER_GRACE: Duration = Duration::from_secs(1);
 
 pub(super) fn search(config: &Config) -> Search {
-    Search { path: config.path.clone(), pattern: config.pattern.clone(), data: config.data.clone() }
+    Search {
+        path: config.path.clone(),
+        pattern: config.pattern.clone(),
+        data: config.data.clone(),
+    }
 }
 
 pub(super) fn run(config: &Config) -> Result<Status, Failure> {
@@ -43,7 +47,10 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
     let search = search(config);
     let loaded = definition::load(&search);
     if !reload::report(&loaded) {
-        let message = format!("the pipeline files are wrong: {} errors, named above", loaded.errors.len());
+        let message = format!(
+            "the pipeline files are wrong: {} errors, named above",
+            loaded.errors.len()
+        );
         return Err(Failure::usage(message));
     }
     let listeners = http::bind(&config.address)
@@ -53,18 +60,28 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
         .map_err(Failure::usage)?;
 
     let directory = DataDirectory::open(&config.data).map_err(|error| match error {
-        OpenError::InUse { .. } => Failure { status: Status::REFUSED, message: Some(error.to_string()) },
+        OpenError::InUse { .. } => Failure {
+            status: Status::REFUSED,
+            message: Some(error.to_string()),
+        },
         OpenError::Io(..) => Failure::usage(error),
     })?;
     let (events, receiver) = unbounded::<Event>();
     let arrived = {
         let (stopping, search, reloading) = (events.clone(), search.clone(), asker(&events));
-        signals::listen(move || drop(stopping.send(Event::SignalsArrived)), move || reload::reload(&search, &reloading))
+        signals::listen(
+            move || drop(stopping.send(Event::SignalsArrived)),
+            move || reload::reload(&search, &reloading),
+        )
     }
     .map_err(Failure::usage)?;
 
-    let recovered = store::recover(&directory.path, wall_ms())
-        .map_err(|error| Failure::usage(format!("failed to read the state in `{}`: {error}", directory.path.display())))?;
+    let recovered = store::recover(&directory.path, wall_ms()).map_err(|error| {
+        Failure::usage(format!(
+            "failed to read the state in `{}`: {error}",
+            directory.path.display()
+        ))
+    })?;
     for message in &recovered.messages {
         log::warning(message, &[]);
     }
@@ -76,12 +93,20 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
     let model = Arc::new(ReadModel::new(recovered.image));
     let health = Arc::new(Health::default());
     let followers = Followers::new();
-    let settings = Settings { logs: logs.clone(), data, shell: config.shell.clone(), environment };
+    let settings = Settings {
+        logs: logs.clone(),
+        data,
+        shell: config.shell.clone(),
+        environment,
+    };
     let exits = events.clone();
     let report = Box::new(move |task, exit| drop(exits.send(Event::TaskExited { task, exit })));
     let workers = Arc::new(Workers::new(settings, Arc::clone(&followers), report));
 
-    let limits = Limits { max_tasks: config.max_tasks, kill_grace_ms: config.kill_grace_ms };
+    let limits = Limits {
+        max_tasks: config.max_tasks,
+        kill_grace_ms: config.kill_grace_ms,
+    };
     let pipelines = loaded.pipelines.len();
     let mut scheduler = Scheduler::new(limits, loaded.pipelines);
     scheduler.restore(clock.now(), recovered.waiting, recovered.ended);
@@ -131,7 +156,14 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
         releases: Vec::new(),
     };
     let server = Server::start(listeners, Arc::new(api)).map_err(Failure::usage)?;
-    log::info("serving", &[("address", &address), ("pipelines", &pipelines), ("version", &env!("CARGO_PKG_VERSION"))]);
+    log::info(
+        "serving",
+        &[
+            ("address", &address),
+            ("pipelines", &pipelines),
+            ("version", &env!("CARGO_PKG_VERSION")),
+        ],
+    );
 
     main_loop.run().finish();
     model.wake_all();
@@ -151,7 +183,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip == Ipv6Addr::UNSPECIFIED => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        ip => ip,
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
     };
     SocketAddr::new(ip, address.port())
 }

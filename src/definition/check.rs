@@ -102,7 +102,6 @@ fn pipeline(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Pipeline
     let (tasks, file_order) = tasks(reader, name, entries, &shared);
     Some(Pipeline {
         name: Arc::from(name),
-        file: reader.file.to_owned(),
         concurrency,
         queue,
         start_delay_ms,

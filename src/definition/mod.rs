@@ -20,12 +20,11 @@ mod parse;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(crate) use self::complaint::{Complaint, shown};
-pub(crate) use self::find::{Found, Search, find};
-pub(crate) use self::load::{Loaded, load, load_files};
+pub(crate) use self::find::{Search, find};
+pub(crate) use self::load::{Loaded, load};
 use crate::template::Template;
 
 /// All pipelines that can be scheduled, by name.
@@ -38,8 +37,6 @@ pub(crate) const ON_ERROR: &str = "on_error";
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     pub name: Arc<str>,
-    /// The file that defines it, as it was found.
-    pub file: PathBuf,
     /// Jobs of this pipeline that run at once, at least 1.
     pub concurrency: usize,
     pub queue: Queue,
@@ -100,7 +97,6 @@ impl Pipeline {
     pub(crate) fn unknown(name: Arc<str>) -> Pipeline {
         Pipeline {
             name,
-            file: PathBuf::new(),
             concurrency: 1,
             queue: Queue::Append { limit: None },
             start_delay_ms: 0,

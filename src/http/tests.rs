@@ -1098,7 +1098,7 @@ fn zz_emfile() {
     }
     let cpu = || {
         let s = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-        let f: Vec<&str> = s.split(" ").collect();
+        let f: Vec<&str> = s.split(' ').collect();
         f.get(13).map_or(0, |v| v.parse::<i64>().unwrap()) + f.get(14).map_or(0, |v| v.parse::<i64>().unwrap())
     };
     let start = cpu();

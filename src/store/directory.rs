@@ -43,23 +43,33 @@ impl DataDirectory {
     /// Where another prunner has it, or it can't be used.
     pub(crate) fn open(path: &Path) -> Result<DataDirectory, OpenError> {
         let failed = |error| OpenError::Io(path.to_owned(), error);
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(failed)?;
         fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(failed)?;
         let path = path.canonicalize().map_err(failed)?;
         let lock_path = path.join("lock");
         let lock_failed = |error| OpenError::Io(lock_path.clone(), error);
-        let mut lock = private(OpenOptions::new().create(true).read(true).write(true), &lock_path).map_err(lock_failed)?;
+        let mut lock =
+            private(OpenOptions::new().create(true).read(true).write(true), &lock_path).map_err(lock_failed)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
                 let mut pid = String::new();
                 // Only for the message: it may be empty for a moment.
                 let _ = lock.read_to_string(&mut pid);
-                return Err(OpenError::InUse { directory: path, pid: pid.trim().to_owned() });
+                return Err(OpenError::InUse {
+                    directory: path,
+                    pid: pid.trim().to_owned(),
+                });
             }
             Err(error) => return Err(lock_failed(error.into())),
         }
-        lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(lock_failed)?;
+        lock.set_len(0)
+            .and_then(|()| writeln!(lock, "{}", std::process::id()))
+            .map_err(lock_failed)?;
         Ok(DataDirectory { path, _lock: lock })
     }
 }

@@ -30,7 +30,7 @@ use crate::scheduler::PipelineView;
 
 pub(crate) use directory::{DataDirectory, OpenError};
 pub(crate) use old_form::export;
-pub(crate) use recover::{Recovered, recover};
+pub(crate) use recover::recover;
 
 const JOURNAL: &str = "journal.jsonl";
 /// A smaller journal is not worth writing anew.
@@ -87,16 +87,23 @@ impl<R: Send + 'static> Store<R> {
         journal.write_anew(&parts.model.read())?;
         let logs = parts.directory.path.join("logs");
         let (forgotten, to_delete) = unbounded();
-        let orphans = if parts.is_damaged { Vec::new() } else { orphans(&logs, &parts.model.read()) };
-        thread::Builder::new().name("log remover".to_owned()).stack_size(256 * 1024).spawn(move || {
-            for directory in orphans {
-                remove_logs(&directory);
-            }
-            for job in to_delete {
-                let job: JobId = job;
-                remove_logs(&logs.join(job.to_string()));
-            }
-        })?;
+        let orphans = if parts.is_damaged {
+            Vec::new()
+        } else {
+            orphans(&logs, &parts.model.read())
+        };
+        thread::Builder::new()
+            .name("log remover".to_owned())
+            .stack_size(256 * 1024)
+            .spawn(move || {
+                for directory in orphans {
+                    remove_logs(&directory);
+                }
+                for job in to_delete {
+                    let job: JobId = job;
+                    remove_logs(&logs.join(job.to_string()));
+                }
+            })?;
         let (batches, receiver) = unbounded();
         let is_finishing = Arc::new(AtomicBool::new(false));
         let mut writer = Writer {
@@ -110,8 +117,14 @@ impl<R: Send + 'static> Store<R> {
             is_finishing: Arc::clone(&is_finishing),
             _directory: parts.directory,
         };
-        let thread = thread::Builder::new().name("store".to_owned()).spawn(move || writer.run(&receiver))?;
-        Ok(Store { batches, thread, is_finishing })
+        let thread = thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || writer.run(&receiver))?;
+        Ok(Store {
+            batches,
+            thread,
+            is_finishing,
+        })
     }
 
     pub(crate) fn save(&self, batch: Batch<R>) {
@@ -183,7 +196,10 @@ impl<F, T: Fn(bool)> Writer<F, T> {
                     self.set_trouble(None);
                     return true;
                 }
-                Err(error) => self.set_trouble(Some(format!("failed to write `{}`: {error}", self.journal.path.display()))),
+                Err(error) => self.set_trouble(Some(format!(
+                    "failed to write `{}`: {error}",
+                    self.journal.path.display()
+                ))),
             }
             if self.is_finishing.load(Ordering::SeqCst) {
                 log::error("prunner ends while the disk refuses what is queued", &[]);
@@ -197,7 +213,10 @@ impl<F, T: Fn(bool)> Writer<F, T> {
         let is_troubled = trouble.is_some();
         if is_troubled != self.is_troubled {
             match &trouble {
-                Some(text) => log::error("storage trouble; no new jobs are taken until it is over", &[("cause", text)]),
+                Some(text) => log::error(
+                    "storage trouble; no new jobs are taken until it is over",
+                    &[("cause", text)],
+                ),
                 None => log::info("the storage trouble is over", &[]),
             }
             self.is_troubled = is_troubled;
@@ -298,7 +317,10 @@ fn keep_damaged(path: &Path) -> io::Result<()> {
 fn orphans(logs: &Path, image: &Image) -> Vec<PathBuf> {
     let entries = fs::read_dir(logs).into_iter().flatten().flatten();
     let is_orphan = |path: &PathBuf| {
-        let id = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<JobId>().ok());
+        let id = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.parse::<JobId>().ok());
         id.is_some_and(|id| image.job(id).is_none())
     };
     entries.map(|entry| entry.path()).filter(is_orphan).collect()
@@ -308,6 +330,9 @@ fn remove_logs(directory: &Path) {
     if let Err(error) = fs::remove_dir_all(directory)
         && error.kind() != io::ErrorKind::NotFound
     {
-        log::warning("failed to remove logs", &[("directory", &directory.display()), ("cause", &error)]);
+        log::warning(
+            "failed to remove logs",
+            &[("directory", &directory.display()), ("cause", &error)],
+        );
     }
 }

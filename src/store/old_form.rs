@@ -82,7 +82,11 @@ pub(super) fn read(directory: &Path, recovered: &mut Recovered, now_wall_ms: i64
         Err(error) => {
             let kept = directory.join(format!("{FILE}.damaged-{now_wall_ms}"));
             fs::copy(&path, &kept)?;
-            let message = format!("`{}` is damaged ({error}) and not used; it is kept as `{}`", path.display(), kept.display());
+            let message = format!(
+                "`{}` is damaged ({error}) and not used; it is kept as `{}`",
+                path.display(),
+                kept.display()
+            );
             recovered.messages.push(message);
             return Ok(());
         }
@@ -92,7 +96,10 @@ pub(super) fn read(directory: &Path, recovered: &mut Recovered, now_wall_ms: i64
     for (place, job) in (0..).zip(jobs) {
         match job.id.parse::<JobId>() {
             Ok(id) => take_over(recovered, id, job, place, now_wall_ms),
-            Err(()) => recovered.messages.push(format!("a job of `{FILE}` has no usable id ({:?}) and is left out", job.id)),
+            Err(()) => recovered.messages.push(format!(
+                "a job of `{FILE}` has no usable id ({:?}) and is left out",
+                job.id
+            )),
         }
     }
     Ok(())
@@ -101,7 +108,11 @@ pub(super) fn read(directory: &Path, recovered: &mut Recovered, now_wall_ms: i64
 fn take_over(recovered: &mut Recovered, id: JobId, old: OldJob, place: u64, now_wall_ms: i64) {
     let start_ms = time(old.start.as_ref());
     let end_ms = time(old.end.as_ref());
-    let task_errored = old.tasks.iter().flatten().any(|task| task.errored || task.status == "error");
+    let task_errored = old
+        .tasks
+        .iter()
+        .flatten()
+        .any(|task| task.errored || task.status == "error");
     let errored = task_errored && start_ms.is_some();
     let has_ended = old.completed || end_ms.is_some() || (old.canceled && start_ms.is_none());
     let record = JobRecord {
@@ -114,7 +125,11 @@ fn take_over(recovered: &mut Recovered, id: JobId, old: OldJob, place: u64, now_
         place,
         start_after_ms: None,
         // One that ran when the old server ended is found to be interrupted, as our own are.
-        status: if start_ms.is_some() { JobStatus::Running } else { JobStatus::Waiting },
+        status: if start_ms.is_some() {
+            JobStatus::Running
+        } else {
+            JobStatus::Waiting
+        },
         start_ms,
         end_ms: None,
         errored,
@@ -131,7 +146,12 @@ fn take_over(recovered: &mut Recovered, id: JobId, old: OldJob, place: u64, now_
             (false, false) => (JobStatus::Succeeded, ""),
         };
         let end_ms = end_ms.or(start_ms).unwrap_or(created_ms);
-        recovered.image.apply(&Change::End { job: id, end_ms, status, reason: reason.to_owned() });
+        recovered.image.apply(&Change::End {
+            job: id,
+            end_ms,
+            status,
+            reason: reason.to_owned(),
+        });
     }
 }
 
@@ -151,12 +171,23 @@ fn task(old: OldTask) -> TaskRecord {
         TaskStatus::Waiting | TaskStatus::Running | TaskStatus::Done | TaskStatus::Canceled => String::new(),
     };
     // The old server wrote -1 for all that had no other code, success among it.
-    let exit_code = if status == TaskStatus::Done && old.exit_code == -1 { 0 } else { old.exit_code };
+    let exit_code = if status == TaskStatus::Done && old.exit_code == -1 {
+        0
+    } else {
+        old.exit_code
+    };
     let exit_code = if start_ms.is_none() { 0 } else { exit_code };
     TaskRecord {
         name: old.name.into(),
         depends_on: old.depends_on.unwrap_or_default().into_iter().map(Into::into).collect(),
-        progress: TaskProgress { status, start_ms, end_ms: time(old.end.as_ref()), exit_code, error, note: String::new() },
+        progress: TaskProgress {
+            status,
+            start_ms,
+            end_ms: time(old.end.as_ref()),
+            exit_code,
+            error,
+            note: String::new(),
+        },
     }
 }
 
@@ -201,9 +232,12 @@ struct ServedTask {
 pub(crate) fn export(image: &Image, pipelines: &Pipelines) -> String {
     let jobs = image.jobs().map(|entry| {
         let served: Served = serde_json::from_str(&entry.json()).expect("what is served is read by those fields");
-        let definition = pipelines.get(&entry.pipeline).filter(|_| matches!(entry.content, Content::Live(_)));
+        let definition = pipelines
+            .get(&entry.pipeline)
+            .filter(|_| matches!(entry.content, Content::Live(_)));
         let old_task = |task: ServedTask| {
-            let defined = definition.and_then(|pipeline| pipeline.tasks.iter().find(|defined| *defined.name == *task.name));
+            let defined =
+                definition.and_then(|pipeline| pipeline.tasks.iter().find(|defined| *defined.name == *task.name));
             let is_done = task.status == "done";
             OldTask {
                 script: defined.map(|task| task.source.clone()),
@@ -214,7 +248,11 @@ pub(crate) fn export(image: &Image, pipelines: &Pipelines) -> String {
                 start: task.start,
                 end: task.end,
                 skipped: false,
-                exit_code: if is_done && task.exit_code == 0 { -1 } else { task.exit_code },
+                exit_code: if is_done && task.exit_code == 0 {
+                    -1
+                } else {
+                    task.exit_code
+                },
                 errored: task.errored,
                 error: task.error,
             }

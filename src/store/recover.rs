@@ -57,11 +57,16 @@ fn read_journal(recovered: &mut Recovered, bytes: &[u8]) {
         rest = &rest[end + 1..];
         if let Err(why) = read_line(recovered, line) {
             recovered.is_damaged = true;
-            recovered.messages.push(format!("line {number} of the journal is damaged and left out: {why}"));
+            recovered
+                .messages
+                .push(format!("line {number} of the journal is damaged and left out: {why}"));
         }
     }
     if !rest.is_empty() {
-        recovered.messages.push(format!("the last line of the journal was not finished; {} bytes are cut off", rest.len()));
+        recovered.messages.push(format!(
+            "the last line of the journal was not finished; {} bytes are cut off",
+            rest.len()
+        ));
     }
 }
 
@@ -85,7 +90,9 @@ fn read_line(recovered: &mut Recovered, line: &[u8]) -> Result<(), String> {
         },
         "start" | "task" | "cancel" | "end" | "forget" => apply(recovered, json)?,
         other => {
-            recovered.messages.push(format!("the journal has a line of the unknown kind `{other}`, which is kept"));
+            recovered.messages.push(format!(
+                "the journal has a line of the unknown kind `{other}`, which is kept"
+            ));
             recovered.unknown_lines.push(json.to_owned());
         }
     }
@@ -132,7 +139,12 @@ fn end_interrupted(recovered: &mut Recovered, now_wall_ms: i64) {
         } else {
             (JobStatus::Canceled, reason.clone())
         };
-        ends.push(Change::End { job: entry.id, end_ms: now_wall_ms, status, reason });
+        ends.push(Change::End {
+            job: entry.id,
+            end_ms: now_wall_ms,
+            status,
+            reason,
+        });
     }
     for end in &ends {
         recovered.image.apply(end);

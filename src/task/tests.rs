@@ -47,7 +47,7 @@ impl Bed {
             logs: directory.join("logs"),
             data: directory.clone(),
             shell: vec!["sh".to_owned()],
-            environment: base_environment(std::env::vars_os(), [], None),
+            environment: std::env::vars_os().collect(),
         };
         change(&mut settings);
         let followers = Followers::new();
@@ -136,11 +136,11 @@ impl Drop for Bed {
 fn task(lines: &[&str]) -> Task {
     Task {
         name: "build".into(),
-        source: Vec::new(),
         script: lines
             .iter()
             .map(|line| Template::parse(line, Delimiters::Angle).unwrap())
             .collect(),
+        source: Vec::new(),
         depends_on: Vec::new(),
         allow_failure: false,
         env: Vec::new(),
@@ -150,8 +150,8 @@ fn task(lines: &[&str]) -> Task {
 
 fn pipeline(task: Task) -> Pipeline {
     Pipeline {
+        dependents: Vec::new(),
         name: "release".into(),
-        file: "pipelines.yml".into(),
         concurrency: 1,
         queue: Queue::Append { limit: None },
         start_delay_ms: 0,

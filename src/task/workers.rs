@@ -8,7 +8,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -163,7 +162,9 @@ impl Workers {
 
     pub(super) fn kill_all(&self) {
         let controls: Vec<Arc<Control>> = lock(&self.shared.tasks).values().cloned().collect();
-        controls.iter().for_each(|control| control.kill());
+        for control in controls {
+            control.kill();
+        }
     }
 
     pub(super) fn idle(&self) -> usize {

@@ -108,6 +108,7 @@ impl Shape {
                 "true"
             };
             tasks.push(Task {
+                source: Vec::new(),
                 name: format!("t{index}").into(),
                 script: if task.is_marker {
                     Vec::new()
@@ -125,6 +126,7 @@ impl Shape {
             .map(|on| (0..tasks.len()).filter(|&index| depends(&tasks[index], on)).collect())
             .collect();
         let on_error = self.on_error.map(|on_error| Task {
+            source: Vec::new(),
             name: "on_error".into(),
             script: match on_error {
                 OnError::Marker => Vec::new(),
@@ -137,7 +139,6 @@ impl Shape {
         });
         Arc::new(Pipeline {
             name: name.into(),
-            file: "pipelines.yml".into(),
             concurrency: self.concurrency,
             queue: self.queue,
             start_delay_ms: self.delay_ms,
