@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 pub(crate) use self::complaint::{Complaint, shown};
 pub(crate) use self::find::{Search, find};
-pub(crate) use self::load::{Loaded, load};
+pub(crate) use self::load::{Loaded, load, load_files};
 use crate::template::Template;
 
 /// All pipelines that can be scheduled, by name.
