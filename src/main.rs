@@ -1,4 +1,21 @@
-//! prunner
+//! prunner: pipelines of shell tasks, inside a project.
+//!
+//! One thread decides, the others do:
+//!
+//! | thread | does |
+//! |---|---|
+//! | main loop | takes events, asks the scheduler, hands out orders (`main_loop`, `scheduler`) |
+//! | workers, each with two readers | one task process each, and its output (`task`) |
+//! | store | the journal; lets go what waited for it, shows it in the `read_model` (`store`) |
+//! | http | one accepts, one for each connection (`http`, `api`) |
+//! | signals, watch | wake the main loop, load files anew (`signals`, `reload`) |
+//!
+//! Life of a job: a request is checked (`api`), becomes an event (`requests`), is decided on (`scheduler`), is written
+//! down and synced (`store`), is shown (`read_model`) and answered; its first tasks start after that (`task`); their
+//! exits are events, and the last one ends the job, which is written down, shown, and tells who waits.
+//!
+//! Invariants: `scheduler` names no clock, thread, file or socket; nothing is shown that is not on disk; no signal goes
+//! to a process that was reaped; nothing wakes while nothing happens.
 
 mod cli;
 mod clock;

@@ -137,14 +137,17 @@ mod tests {
     fn errors_say_where() {
         check_error("", "EOF while parsing a value at line 1 column 0");
         check_error("{", "EOF while parsing an object at line 1 column 1");
-        check_error("{\n \"pipeline\" 1}", "expected `:` at line 2 column 13");
+        check_error(
+            "{\n \"pipeline\" 1}",
+            "field `pipeline`: expected `:` at line 2 column 13",
+        );
         check_error("{}{}", "trailing characters at line 1 column 3");
         check_error("{} x", "trailing characters at line 1 column 4");
         check_error("[]", "invalid type: sequence, expected an object at line 1 column 0");
         check_error("null", "invalid type: null, expected an object at line 1 column 4");
         check_error(
             "{\"pipeline\":\n5}",
-            "field `pipeline`: invalid type: number, expected a string at line 2 column 1",
+            "field `pipeline`: invalid type: integer `5`, expected a string at line 2 column 1",
         );
         check_error(
             r#"{"variables":["a"]}"#,

@@ -82,7 +82,13 @@ impl Reader<'_> {
     }
 
     fn unexpected(&mut self, node: &Node, key: &str, expected: &str) {
-        self.error(format!("has {} as `{key}`; expected {expected}", described(node)));
+        // A phrase is not a key of the file.
+        let place = if key.contains(' ') {
+            key.to_owned()
+        } else {
+            format!("`{key}`")
+        };
+        self.error(format!("has {} as {place}; expected {expected}", described(node)));
     }
 
     /// The mapping that a node is; null is an empty one, and what is none is `None`. Says what is wrong with its keys.

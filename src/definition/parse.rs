@@ -486,10 +486,7 @@ mod tests {
         let long = format!("a: &a {}\nb: [{}]", "x".repeat(1_000_000), "*a,".repeat(10_000));
         let error = parse(long.as_bytes()).unwrap_err();
         assert!(error.contains("64 MiB of text"), "{error}");
-        check_error(
-            "&a [*a, *a]",
-            "not valid YAML: more than 128 levels inside each other at line 1 column 1",
-        );
+        check_error("&a [*a, *a]", "not valid YAML: more than 128 levels inside each other");
     }
 
     #[test]

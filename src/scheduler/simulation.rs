@@ -388,7 +388,10 @@ impl World {
         };
         let without_text = |error| match error {
             ScheduleError::BadVariables(_) => ScheduleError::BadVariables(String::new()),
-            other => other,
+            other @ (ScheduleError::UnknownPipeline(_)
+            | ScheduleError::QueueFull
+            | ScheduleError::QueueDisabled
+            | ScheduleError::ShuttingDown) => other,
         };
         let answer = self.scheduler.schedule(self.now, id, request).map_err(without_text);
         assert_eq!(answer, decision.map(|_| ()));

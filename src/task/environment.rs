@@ -106,10 +106,6 @@ fn is_environment_name(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn pairs<T: From<&'static str>>(pairs: &[(&'static str, &'static str)]) -> Vec<(T, T)> {
-        pairs.iter().map(|&(name, value)| (name.into(), value.into())).collect()
-    }
-
     #[track_caller]
     fn check_name(name: &str, expected: bool) {
         assert_eq!(is_environment_name(name), expected, "{name}");
