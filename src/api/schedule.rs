@@ -159,7 +159,7 @@ mod tests {
         );
         check_error(
             r#"{"pipeline":"a","pipeline":"b"}"#,
-            "field `pipeline` is there twice at line 1 column 30",
+            "field `pipeline` is there twice at line 1 column 31",
         );
         check_error(b"{\"x\":\n\"\xff\"}", "expected UTF-8 at line 2 column 2");
     }
