@@ -158,7 +158,8 @@ impl Stat {
             "X" | "x" => false,
             _ => true,
         };
-        let process = |field: usize| Some(Pid::from_raw(fields.get(field)?.parse().ok()?));
+        // A process that is just going away has -1 for numbers that it has no more.
+        let process = |field: usize| Some(Pid::from_raw(fields.get(field)?.parse::<i32>().ok()?.max(0)));
         Some(Stat {
             name,
             lives,
@@ -197,6 +198,8 @@ mod tests {
         check(&format!("12 (a) Z (b) R {rest} 1 0 5 6"), Some(("a) Z (b", true)));
         check(&format!("12 (sh) Z {rest} 1 0 5 6"), Some(("sh", false)));
         check(&format!("12 (threads) Z {rest} 3 0 5 6"), Some(("threads", true)));
+        let stat = Stat::parse(b"12 (gone) X 0 -1 -1 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 0 0 5 6").unwrap();
+        assert_eq!((stat.lives, stat.parent, stat.group), (false, None, None));
         check("", None);
         check("12 (sh) S 7", None);
     }

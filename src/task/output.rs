@@ -5,13 +5,14 @@
 //! faster than the disk takes it is slowed down by its pipe. The surprise: a pipe may stay open after the task, in the
 //! hands of a process in the background, so reading ends with the pipe or when the readers are told to cut it off.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -54,6 +55,26 @@ struct Order {
 pub(super) struct Cutter {
     is_cut: AtomicBool,
     wakers: [Waker; 2],
+}
+
+/// Which processes are being started. Until such a one has become its program, it holds a copy of every pipe of ours,
+/// also of other tasks: no daemon of theirs, though it looks like one.
+#[derive(Default)]
+pub(super) struct Starts {
+    state: Mutex<StartsState>,
+    one_is_over: Condvar,
+}
+
+#[derive(Default)]
+struct StartsState {
+    next: u64,
+    under_way: BTreeSet<u64>,
+}
+
+/// A start that is under way until this is dropped.
+pub(super) struct StartUnderWay<'a> {
+    starts: &'a Starts,
+    number: u64,
 }
 
 struct Shared {
@@ -129,8 +150,10 @@ impl Output {
     }
 
     /// Call it when the task has ended: reads what is left and returns what a person should know of it.
-    pub(super) fn finish(&mut self) -> Vec<String> {
+    pub(super) fn finish(&mut self, starts: &Starts) -> Vec<String> {
         let ends = self.shared.wait(Some(Instant::now() + READ_ON)).unwrap_or_else(|| {
+            // On a busy machine. Not for long: a start can hang in a file system.
+            starts.wait_for_those_under_way(Instant::now() + READ_ON);
             self.shared.cutter.cut();
             self.shared
                 .wait(None)
@@ -165,6 +188,36 @@ impl Cutter {
     }
 }
 
+impl Starts {
+    pub(super) fn begin(&self) -> StartUnderWay<'_> {
+        let mut state = lock(&self.state);
+        let number = state.next;
+        state.next += 1;
+        state.under_way.insert(number);
+        StartUnderWay { starts: self, number }
+    }
+
+    /// Later ones hold no copies of pipes that are closed by now.
+    fn wait_for_those_under_way(&self, deadline: Instant) {
+        let mut state = lock(&self.state);
+        let end = state.next;
+        while state.under_way.first().is_some_and(|&first| first < end) {
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                return;
+            };
+            let waited = self.one_is_over.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Drop for StartUnderWay<'_> {
+    fn drop(&mut self) {
+        lock(&self.starts.state).under_way.remove(&self.number);
+        self.starts.one_is_over.notify_all();
+    }
+}
+
 impl Shared {
     fn put(&self, stream: StreamKind, end: StreamEnd) {
         let mut ends = lock(&self.ends);
@@ -182,14 +235,11 @@ impl Shared {
                 return Some([std::mem::take(stdout), std::mem::take(stderr)]);
             }
             ends = match deadline {
-                None => self
-                    .both_ended
-                    .wait(ends)
-                    .unwrap_or_else(std::sync::PoisonError::into_inner),
+                None => self.both_ended.wait(ends).unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => {
                     let left = deadline.checked_duration_since(Instant::now())?;
                     let waited = self.both_ended.wait_timeout(ends, left);
-                    waited.unwrap_or_else(std::sync::PoisonError::into_inner).0
+                    waited.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
         }
@@ -407,6 +457,23 @@ mod tests {
     use crate::job::JobId;
 
     #[test]
+    fn only_the_starts_that_are_under_way_are_waited_for() {
+        let starts = Starts::default();
+        let first = starts.begin();
+        let begun = Instant::now();
+        starts.wait_for_those_under_way(begun + Duration::from_millis(50));
+        assert!(begun.elapsed() >= Duration::from_millis(50));
+
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| starts.wait_for_those_under_way(Instant::now() + Duration::from_secs(30)));
+            drop(first);
+            waiter.join().unwrap();
+        });
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        assert!(lock(&starts.state).under_way.is_empty());
+    }
+
+    #[test]
     fn readers_that_were_cut_off_wait_again_for_the_next_task() {
         let mut output = Output::new(0).unwrap();
         let task = TaskRef {
@@ -416,7 +483,7 @@ mod tests {
         let followers = Followers::new();
         let logs = Path::new("/nowhere");
         let held = output.start(task, "build", logs, &followers).unwrap();
-        let [note] = output.finish().try_into().unwrap();
+        let [note] = output.finish(&Starts::default()).try_into().unwrap();
         assert!(note.starts_with("output was cut off"), "{note}");
         drop(held);
 
@@ -427,6 +494,6 @@ mod tests {
             assert_eq!(poll(&mut ready, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0));
         }
         drop(pipes);
-        assert_eq!(output.finish(), Vec::<String>::new());
+        assert_eq!(output.finish(&Starts::default()), Vec::<String>::new());
     }
 }

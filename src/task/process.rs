@@ -21,7 +21,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_pro
 use super::environment::{self, Environment};
 use super::follow::Followers;
 use super::group::{LOOK_AGAIN, ProcessTable};
-use super::output::{Cutter, Output};
+use super::output::{Cutter, Output, Starts};
 use super::script::{LONGEST_ARGUMENT, READ_STANDARD_INPUT, wrap};
 use super::{Settings, cause, lock};
 use crate::scheduler::{Outcome, TaskExit, TaskStart};
@@ -44,6 +44,7 @@ pub(super) struct Context {
     pub followers: Arc<Followers>,
     /// `None` where there is no `/proc`: then nobody sees what is left of a group.
     pub table: Option<ProcessTable>,
+    pub starts: Starts,
 }
 
 /// How others stop a task while its worker waits for it. Exists from before the task's process until after its end.
@@ -178,6 +179,17 @@ impl Control {
         !std::mem::replace(&mut lock(&self.state).reported, true)
     }
 
+    /// The worker can't go on with it: nothing of it may live on. It is never reaped, so that its number stays ours.
+    pub(super) fn give_up(&self) {
+        let state = lock(&self.state);
+        if let Stage::Alive(leader) = state.stage {
+            signal(leader, Signal::KILL);
+        }
+        if let Some(worker) = &state.worker {
+            worker.cutter.cut();
+        }
+    }
+
     fn take_up(&self, handles: Handles) {
         lock(&self.state).worker = Some(handles);
     }
@@ -304,10 +316,13 @@ pub(super) fn run(
         Err(error) => return not_started(format!("failed to make a pipe: {}", cause(&error))),
     };
     // The pipes are closed here in any case.
-    let mut child = match launch.spawn(pipes) {
+    let under_way = context.starts.begin();
+    let spawned = launch.spawn(pipes);
+    drop(under_way);
+    let mut child = match spawned {
         Ok(child) => child,
         Err(why) => {
-            output.finish();
+            output.finish(&context.starts);
             return not_started(why);
         }
     };
@@ -321,7 +336,7 @@ pub(super) fn run(
         notes.extend(clear_group(leader, control, context.table.as_ref(), waker, give_up));
         control.reap(&mut child);
     }
-    notes.extend(output.finish());
+    notes.extend(output.finish(&context.starts));
     TaskExit {
         outcome: control.outcome().expect("it was seen to end"),
         stopped: end == End::Stopped,

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::follow::Followers;
 use super::group::ProcessTable;
-use super::output::Output;
+use super::output::{Output, Starts};
 use super::process::{self, Context, Control};
 use super::{Settings, cause, lock};
 use crate::job::TaskRef;
@@ -85,6 +86,7 @@ impl Workers {
                     settings,
                     followers,
                     table,
+                    starts: Starts::default(),
                 },
                 report,
                 tasks: Mutex::default(),
@@ -309,13 +311,18 @@ fn work(shared: &Arc<Shared>, number: u64, first: Assignment) {
     let (sender, orders) = bounded(1);
     let mut next = Some(first);
     while let Some(assignment) = next {
-        let exit = process::run(
-            &assignment.start,
-            &assignment.control,
-            &shared.context,
-            &mut output,
-            &waker,
-        );
+        let Assignment { start, control } = &assignment;
+        let run = AssertUnwindSafe(|| process::run(start, control, &shared.context, &mut output, &waker));
+        let Ok(exit) = catch_unwind(run) else {
+            // A bug, which the panic has told of. A task without an end would keep its job, and prunner, for ever.
+            control.give_up();
+            let exit = TaskExit {
+                outcome: Outcome::NotStarted("its worker broke down: a bug in prunner, see its log".to_owned()),
+                stopped: false,
+                note: String::new(),
+            };
+            return shared.end(&assignment, exit);
+        };
         // Before the report: the task that follows is to find this worker, not to make another.
         let stays = shared.join_idle(number, &sender);
         shared.end(&assignment, exit);
