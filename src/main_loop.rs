@@ -90,14 +90,15 @@ impl MainLoop {
             self.handle_signals();
             let first = self.wait();
             let now = self.clock.now();
+            // What is due comes before what was asked for later: a job whose delay is over before a newer one.
+            if self.scheduler.next_deadline().is_some_and(|at_ms| at_ms <= now.mono_ms) {
+                self.scheduler.tick(now);
+            }
             if let Some(event) = first {
                 self.handle(now, event);
             }
             for event in self.events.clone().try_iter().take(MAX_EVENTS_PER_TURN) {
                 self.handle(now, event);
-            }
-            if self.scheduler.next_deadline().is_some_and(|at_ms| at_ms <= now.mono_ms) {
-                self.scheduler.tick(now);
             }
         }
     }

@@ -14,6 +14,8 @@ mod lane;
 mod orders;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;
 mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -212,13 +214,12 @@ impl Scheduler {
                     (left_ms > 0).then(|| now.mono_ms + left_ms)
                 });
                 let tasks = task_records(&pipeline);
-                if not_before_ms.is_none() {
-                    record.start_after_ms = None;
-                }
+                let delay_is_over = not_before_ms.is_none() && record.start_after_ms.is_some();
                 if tasks != record.tasks {
                     record.tasks = tasks;
                     self.orders.push(Order::Save(Change::Job(Box::new(record.clone()))));
-                } else if not_before_ms.is_none() {
+                }
+                if delay_is_over {
                     self.orders.push(Order::Save(Change::DelayOver { job: record.id }));
                 }
                 self.add_waiting(Job::new(&record, pipeline, not_before_ms));

@@ -4,6 +4,25 @@
 //! crash keeps only the first of the changes that the last call asked to save, however many. The model ([`model`])
 //! looks at every order. Where one fails, `SEED=` is printed; `SEED=… cargo test scheduler::simulation` runs that one
 //! history alone and prints it. `SEEDS=` is the number of histories.
+//!
+//! It is worth what it catches. Each of these bugs was put into the scheduler on purpose and was caught, by the first
+//! 200 histories at the latest:
+//!
+//! - a start delay is ignored; the delay begins anew after a restart
+//! - one job more than `concurrency` starts, of those that come and of those that wait
+//! - a dependency is ignored; the order of the file is ignored; dependents of a failed task are left waiting
+//! - one job more than `queue_limit` or `queue_partition_limit` waits; one task more than `max_tasks` runs
+//! - a kill without grace; no kill when the grace is over
+//! - a replaced job starts; the one that replaces it goes to the end of the list
+//! - a canceled job holds its place, on the wait list or among those that run; a place that is freed within a start stays
+//!   empty
+//! - the order is lost after a restart; new jobs come before restored ones; both halves of a replacement that a crash
+//!   cut in two wait
+//! - a task starts twice, before its start is saved, or without waiting for the save of its job
+//! - the timer of a canceled job wakes up in vain
+//! - a job starts while the store has trouble, or during a shutdown
+//! - `on_error` runs after a cancel; a failure does not stop the other tasks
+//! - retention keeps one job too few; jobs that never started push the others out
 
 mod model;
 mod random;
@@ -346,7 +365,14 @@ impl World {
         let orders = self.scheduler.take_orders();
         for order in &orders {
             if self.is_shown {
-                say(&format!("    {order:?}"));
+                if let Order::StartTask { start, after_save } = order {
+                    say(&format!(
+                        "    StartTask {{ {:?}, after_save: {after_save} }}",
+                        start.task
+                    ));
+                } else {
+                    say(&format!("    {order:?}"));
+                }
             }
             self.model.see(self.now, order);
             save(&mut self.records, order);
@@ -386,14 +412,10 @@ impl World {
             partition: partition.to_owned(),
             user: String::new(),
         };
-        let without_text = |error| match error {
-            ScheduleError::BadVariables(_) => ScheduleError::BadVariables(String::new()),
-            other @ (ScheduleError::UnknownPipeline(_)
-            | ScheduleError::QueueFull
-            | ScheduleError::QueueDisabled
-            | ScheduleError::ShuttingDown) => other,
-        };
-        let answer = self.scheduler.schedule(self.now, id, request).map_err(without_text);
+        let mut answer = self.scheduler.schedule(self.now, id, request);
+        if let Err(ScheduleError::BadVariables(complaints)) = &mut answer {
+            complaints.clear();
+        }
         assert_eq!(answer, decision.map(|_| ()));
         before
     }
@@ -514,6 +536,10 @@ impl World {
 
 /// What the store does, but for what only memory knows.
 fn save(records: &mut BTreeMap<JobId, JobRecord>, order: &Order) {
+    // No file holds the end of a delay.
+    if matches!(order, Order::Save(Change::DelayOver { .. })) {
+        return;
+    }
     match order {
         Order::Save(Change::Job(record)) => {
             records.insert(record.id, (**record).clone());
@@ -521,7 +547,6 @@ fn save(records: &mut BTreeMap<JobId, JobRecord>, order: &Order) {
         Order::Save(Change::Forget { job }) => {
             records.remove(job).expect("only what is kept is forgotten");
         }
-        Order::Save(Change::DelayOver { .. }) => {}
         Order::Save(change) => records
             .get_mut(&change.job())
             .expect("a change of a known job")
