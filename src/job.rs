@@ -282,9 +282,9 @@ impl JobRecord {
         self.status = status;
         self.start_after_ms = None;
         self.end_ms = Some(end_ms);
-        self.reason = reason.to_owned();
+        reason.clone_into(&mut self.reason);
         if self.last_error.is_empty() {
-            self.last_error = reason.to_owned();
+            reason.clone_into(&mut self.last_error);
         }
         for task in &mut self.tasks {
             let progress = &mut task.progress;

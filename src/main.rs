@@ -1,6 +1,7 @@
 //! prunner
 
 mod cli;
+mod clock;
 mod config;
 mod environment;
 mod log;
@@ -11,10 +12,14 @@ mod definition;
 mod health;
 mod http;
 mod job;
+mod main_loop;
+mod process_one;
 mod read_model;
 mod reason;
+mod reload;
 mod requests;
 mod scheduler;
+mod signals;
 mod store;
 mod task;
 mod template;

@@ -25,8 +25,13 @@ impl Timestamp {
 /// known.
 pub(crate) fn rfc3339(wall_ms: i64) -> String {
     let second = wall_ms.div_euclid(1000);
-    let instant = Instant::from_second(second).unwrap_or(if second < 0 { Instant::MIN } else { Instant::MAX });
+    let instant = Instant::from_second(second).unwrap_or(if second < 0 { Instant::MIN } else { last_whole_second() });
     instant.to_string()
+}
+
+/// `Instant::MAX` has a fraction.
+fn last_whole_second() -> Instant {
+    Instant::from_second(Instant::MAX.as_second()).expect("it is in range")
 }
 
 /// Milliseconds since 1970 of an RFC 3339 text; `None` where it is none.

@@ -1,4 +1,391 @@
 //! The API: requests in, answers out, without sockets.
+//!
+//! What is shown comes from the read model and from log files, on the thread of the connection; only what changes
+//! something is asked of the main loop. Unaware of how jobs run and of how they are kept.
+//! Surprise: a request is looked at twice. `refuse` decides from its head alone, before a body is read, and `handle`
+//! looks at the token and at the state of prunner again, as the body may have taken its time.
+//!
+//! ```text
+//! mod.rs        the routes; what changes something
+//! auth.rs       tokens
+//! query.rs      query parameters
+//! schedule.rs   the body of a request for a job
+//! jobs.rs       jobs and pipelines
+//! logs.rs       what tasks print
+//! error.rs      what is answered instead: texts, codes, statuses
+//! reply.rs      responses
+//! exchange.rs   the types between this and the sockets
+//! ```
+//!
+//! A new route is a line in [`ROUTES`], a variant of [`Action`] and a function.
 
 pub(crate) mod auth;
+mod error;
 pub(crate) mod exchange;
+mod jobs;
+mod logs;
+mod query;
+mod reply;
+mod schedule;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use serde::Serialize;
+use tiny_http::Method;
+
+use self::auth::{Auth, User};
+use self::error::Error;
+use self::exchange::{Answer, BadRequest, Head, Response, Service};
+use self::query::Query;
+use crate::definition::{self, Complaint};
+use crate::health::{Health, Refusal};
+use crate::job::{JobId, JobStatus};
+use crate::read_model::ReadModel;
+use crate::requests::Request;
+use crate::scheduler::{NotLive, ScheduleError};
+use crate::task::Followers;
+
+/// How long the main loop and the disk may take. Clients give up soon after.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the API needs of the rest of prunner.
+pub(crate) struct Parts {
+    pub model: Arc<ReadModel>,
+    pub health: Arc<Health>,
+    pub auth: Auth,
+    pub followers: Arc<Followers>,
+    /// The directory of the logs.
+    pub logs: PathBuf,
+    /// Where a reload looks.
+    pub search: definition::Search,
+    /// Hands a request to the main loop.
+    pub ask: Box<dyn Fn(Request) + Send + Sync>,
+    /// Milliseconds since 1970.
+    pub now_wall_ms: Box<dyn Fn() -> i64 + Send + Sync>,
+}
+
+/// Answers requests.
+pub(crate) struct Api {
+    model: Arc<ReadModel>,
+    health: Arc<Health>,
+    auth: Auth,
+    followers: Arc<Followers>,
+    logs: PathBuf,
+    search: definition::Search,
+    ask: Box<dyn Fn(Request) + Send + Sync>,
+    now_wall_ms: Box<dyn Fn() -> i64 + Send + Sync>,
+    /// Makes the tags of this start different from those of all others, as each counts its changes from 0.
+    start_mark: String,
+    /// One reload at a time: else an older look at the files could win over a newer one.
+    reload: Mutex<()>,
+    patience: Duration,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Parts")
+    }
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Api")
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    /// HEAD is answered too.
+    Get,
+    Post,
+}
+
+impl Verb {
+    fn takes(self, method: &Method) -> bool {
+        match self {
+            Verb::Get => matches!(method, Method::Get | Method::Head),
+            Verb::Post => *method == Method::Post,
+        }
+    }
+
+    /// The value of `Allow`.
+    fn allowed(self) -> &'static str {
+        match self {
+            Verb::Get => "GET, HEAD",
+            Verb::Post => "POST",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    Health,
+    Pipelines,
+    Jobs,
+    Schedule,
+    Detail,
+    Logs,
+    Log,
+    Cancel,
+    Reload,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Route {
+    /// Without a slash at its end.
+    path: &'static str,
+    /// A slash at its end is accepted too.
+    trailing_slash: bool,
+    verb: Verb,
+    /// No token is needed.
+    open: bool,
+    action: Action,
+}
+
+const fn route(verb: Verb, path: &'static str, action: Action) -> Route {
+    Route {
+        path,
+        trailing_slash: false,
+        verb,
+        open: false,
+        action,
+    }
+}
+
+/// Each path has one method.
+const ROUTES: [Route; 9] = [
+    Route {
+        open: true,
+        ..route(Verb::Get, "/health", Action::Health)
+    },
+    Route {
+        trailing_slash: true,
+        ..route(Verb::Get, "/pipelines", Action::Pipelines)
+    },
+    route(Verb::Get, "/pipelines/jobs", Action::Jobs),
+    route(Verb::Post, "/pipelines/schedule", Action::Schedule),
+    route(Verb::Post, "/pipelines/reload", Action::Reload),
+    route(Verb::Get, "/job/detail", Action::Detail),
+    route(Verb::Get, "/job/logs", Action::Logs),
+    route(Verb::Get, "/job/log", Action::Log),
+    route(Verb::Post, "/job/cancel", Action::Cancel),
+];
+
+fn find_route(path: &str) -> Option<&'static Route> {
+    ROUTES.iter().find(|route| {
+        path == route.path || (route.trailing_slash && path.strip_suffix('/').is_some_and(|path| path == route.path))
+    })
+}
+
+#[derive(Serialize)]
+struct Scheduled {
+    #[serde(rename = "jobId")]
+    job: JobId,
+}
+
+#[derive(Serialize)]
+struct Reloaded {
+    pipelines: usize,
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct HealthBody<'a> {
+    status: &'static str,
+    version: &'static str,
+    #[serde(flatten)]
+    error: Option<error::Body<'a>>,
+}
+
+impl Api {
+    /// # Panics
+    /// Where the system has no random numbers.
+    pub(crate) fn new(parts: Parts) -> Api {
+        let Parts {
+            model,
+            health,
+            auth,
+            followers,
+            logs,
+            search,
+            ask,
+            now_wall_ms,
+        } = parts;
+        let random = getrandom::u64().expect("the system has random numbers");
+        Api {
+            model,
+            health,
+            auth,
+            followers,
+            logs,
+            search,
+            ask,
+            now_wall_ms,
+            start_mark: format!("{random:016x}"),
+            reload: Mutex::new(()),
+            patience: PATIENCE,
+        }
+    }
+
+    /// What the head alone decides. The token comes first, so that nobody without one learns which paths there are.
+    fn admit(&self, head: &Head) -> Result<(&'static Route, User), Error> {
+        let route = find_route(&head.path);
+        let user = match route {
+            Some(route) if route.open => User(String::new()),
+            Some(_) | None => self
+                .auth
+                .check(head.header("Authorization"), (self.now_wall_ms)())
+                .map_err(Error::Token)?,
+        };
+        let route = route.ok_or(Error::UnknownPath)?;
+        if !route.verb.takes(&head.method) {
+            return Err(Error::Method(route.verb.allowed()));
+        }
+        if route.action == Action::Schedule {
+            self.check_takes_jobs()?;
+        }
+        Ok((route, user))
+    }
+
+    fn check_takes_jobs(&self) -> Result<(), Error> {
+        match self.health.refusal() {
+            None => Ok(()),
+            Some(Refusal::Stopping) => Err(Error::Schedule(ScheduleError::ShuttingDown)),
+            Some(Refusal::Storage(trouble)) => Err(Error::ScheduleStorage(trouble)),
+        }
+    }
+
+    fn answer(&self, head: &Head, body: &[u8]) -> Result<Answer, Error> {
+        let (route, user) = self.admit(head)?;
+        let query = || Query::parse(&head.query);
+        match route.action {
+            Action::Health => Ok(self.health()),
+            Action::Pipelines => Ok(jobs::pipelines(self)),
+            Action::Jobs => jobs::list(self, head, &query()?),
+            Action::Schedule => self.schedule(body, user),
+            Action::Detail => return jobs::detail(self, &query()?),
+            Action::Logs => logs::tails(self, &query()?),
+            Action::Log => return logs::raw(self, head, &query()?),
+            Action::Cancel => self.cancel(&query()?, user),
+            Action::Reload => self.reload(),
+        }
+        .map(Answer::Ready)
+    }
+
+    fn health(&self) -> Response {
+        let (status, trouble) = match self.health.refusal() {
+            None => ("ok", None),
+            Some(Refusal::Stopping) => ("stopping", Some(Error::Stopping)),
+            Some(Refusal::Storage(trouble)) => ("storage", Some(Error::Storage(trouble))),
+        };
+        let body = HealthBody {
+            status,
+            version: env!("CARGO_PKG_VERSION"),
+            error: trouble.as_ref().map(error::Body::of),
+        };
+        match trouble {
+            None => reply::json(200, &body),
+            Some(_) => reply::json(503, &body).with_header(error::retry_after()),
+        }
+    }
+
+    fn schedule(&self, body: &[u8], user: User) -> Result<Response, Error> {
+        let request = schedule::parse(body, user)?;
+        let job = self
+            .ask(|reply| Request::Schedule { request, reply })?
+            .map_err(Error::Schedule)?;
+        Ok(reply::json(202, &Scheduled { job }))
+    }
+
+    fn cancel(&self, query: &Query, user: User) -> Result<Response, Error> {
+        let job = query.job_id()?;
+        if !self.ended_as_canceled(job)? {
+            let by = user.0;
+            let answer = self.ask(|reply| Request::Cancel { job, by, reply })?;
+            // It ended since it was looked at, and its end can be seen by now.
+            if answer == Err(NotLive) && !self.ended_as_canceled(job)? {
+                return Err(Error::AlreadyEnded);
+            }
+        }
+        Ok(reply::json(200, &true))
+    }
+
+    /// Whether the job is where a cancel would bring it; false where it lives.
+    fn ended_as_canceled(&self, job: JobId) -> Result<bool, Error> {
+        let status = self.model.read().job(job).map(|entry| entry.status);
+        match status.ok_or(Error::UnknownJob)? {
+            JobStatus::Waiting | JobStatus::Running => Ok(false),
+            JobStatus::Canceled | JobStatus::Replaced => Ok(true),
+            JobStatus::Succeeded | JobStatus::Failed | JobStatus::Interrupted => Err(Error::AlreadyEnded),
+        }
+    }
+
+    fn reload(&self) -> Result<Response, Error> {
+        let (reply, answer) = bounded(1);
+        let reloading = self.reload.lock().unwrap_or_else(PoisonError::into_inner);
+        let loaded = definition::load(&self.search);
+        if !loaded.errors.is_empty() {
+            return Err(Error::Definition(texts(&loaded.errors).join("; ")));
+        }
+        let pipelines = loaded.pipelines.len();
+        (self.ask)(Request::Reload {
+            pipelines: loaded.pipelines,
+            reply: Some(reply),
+        });
+        // The main loop takes requests in the order in which they are made.
+        drop(reloading);
+        self.wait_for(&answer)?;
+        Ok(reply::json(
+            200,
+            &Reloaded {
+                pipelines,
+                warnings: texts(&loaded.warnings),
+            },
+        ))
+    }
+
+    /// Asks the main loop, and waits for what it says.
+    fn ask<T>(&self, request: impl FnOnce(Sender<T>) -> Request) -> Result<T, Error> {
+        // The place in the channel keeps the main loop from waiting for us.
+        let (reply, answer) = bounded(1);
+        (self.ask)(request(reply));
+        self.wait_for(&answer)
+    }
+
+    fn wait_for<T>(&self, answer: &crossbeam_channel::Receiver<T>) -> Result<T, Error> {
+        answer.recv_timeout(self.patience).map_err(|why| match why {
+            RecvTimeoutError::Timeout => Error::NotSaved,
+            // The main loop has ended.
+            RecvTimeoutError::Disconnected => Error::Stopping,
+        })
+    }
+}
+
+fn texts(complaints: &[Complaint]) -> Vec<String> {
+    complaints.iter().map(ToString::to_string).collect()
+}
+
+impl Service for Api {
+    fn refuse(&self, head: &Head) -> Option<Response> {
+        self.admit(head).err().map(|error| error.to_response())
+    }
+
+    fn handle(&self, head: &Head, body: &[u8]) -> Answer {
+        self.answer(head, body)
+            .unwrap_or_else(|error| Answer::Ready(error.to_response()))
+    }
+
+    fn bad_request(&self, why: &BadRequest) -> Response {
+        Error::Unreadable(why.clone()).to_response()
+    }
+
+    fn internal_error(&self) -> Response {
+        Error::Internal.to_response()
+    }
+}

@@ -4,7 +4,9 @@
 //! parser are put into words here, because ours are one line.
 
 mod debug;
+mod export;
 mod output;
+mod serve;
 mod validate;
 
 use std::env;
@@ -82,9 +84,9 @@ fn run(arguments: impl IntoIterator<Item = OsString>, variable: GetVariable<'_>)
     let config = Config::new(&cli.flags, variable).map_err(Failure::usage)?;
     log::set_up(config.verbose, config.disable_ansi);
     match command {
-        Command::Serve => Err(Failure::usage("`serve` is not built in yet")),
+        Command::Serve => serve::run(&config),
         Command::Validate(arguments) => validate::run(&config, &arguments),
-        Command::Export => Err(Failure::usage("`export` is not built in yet")),
+        Command::Export => export::run(&config),
         Command::Debug => debug::run(&config, variable),
         Command::Version => unreachable!("it has been printed above"),
     }

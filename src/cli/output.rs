@@ -19,6 +19,8 @@ impl Status {
     pub(crate) const FAILED: Status = Status(1);
     /// Wrong usage, or the configuration or a pipeline file is wrong.
     pub(crate) const USAGE: Status = Status(2);
+    /// Refused, such as a data directory that is in use.
+    pub(crate) const REFUSED: Status = Status(3);
 }
 
 impl From<Status> for ExitCode {

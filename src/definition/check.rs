@@ -102,7 +102,6 @@ fn pipeline(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Pipeline
     let (tasks, file_order) = tasks(reader, name, entries, &shared);
     Some(Pipeline {
         name: Arc::from(name),
-        file: reader.file.to_owned(),
         concurrency,
         queue,
         start_delay_ms,
@@ -201,6 +200,7 @@ fn on_error(reader: &mut Reader<'_>, pipeline: &str, node: &Node, shared: &Share
     Some(Task {
         name: Arc::from(ON_ERROR),
         script: reader.script(entries, shared.delimiters),
+        source: reader.source(entries),
         depends_on: Vec::new(),
         allow_failure: false,
         env: reader.environment(entries),
@@ -303,6 +303,7 @@ fn task<'n>(reader: &mut Reader<'_>, name: &str, node: &'n Node, shared: &Shared
     let task = Task {
         name: Arc::from(name),
         script: reader.script(entries, shared.delimiters),
+        source: reader.source(entries),
         depends_on: Vec::new(),
         allow_failure: reader.boolean(entries, "allow_failure").unwrap_or(false),
         env: reader.environment(entries),

@@ -51,7 +51,7 @@ pub(crate) struct Reader<'a> {
     pub task: Option<&'a str>,
 }
 
-impl<'a> Reader<'a> {
+impl Reader<'_> {
     /// The same for a part of what is read.
     pub(crate) fn inside<'b>(&'b mut self, pipeline: &'b str, task: Option<&'b str>) -> Reader<'b> {
         Reader {
@@ -312,6 +312,17 @@ impl<'a> Reader<'a> {
         };
         // A task may be named `1`, and a key of a mapping is written without quotes too.
         self.strings(node, "depends_on", Scalars::Names).unwrap_or_default()
+    }
+
+    /// The lines of a script as they are written. Complaints about them are `script`'s to make.
+    pub(crate) fn source(&mut self, entries: &[(String, Node)]) -> Vec<String> {
+        let errors = self.findings.errors.len();
+        let node = field(entries, "script");
+        let lines = node
+            .and_then(|node| self.strings(node, "script", Scalars::Texts))
+            .unwrap_or_default();
+        self.findings.errors.truncate(errors);
+        lines.into_iter().map(std::string::ToString::to_string).collect()
     }
 
     /// The lines of a script; none for a marker, whatever blank and comment lines it is made of.

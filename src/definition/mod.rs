@@ -9,7 +9,7 @@
 
 mod check;
 mod complaint;
-mod duration;
+pub(crate) mod duration;
 mod fields;
 mod find;
 mod load;
@@ -20,11 +20,10 @@ mod parse;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-pub(crate) use self::complaint::Complaint;
-pub(crate) use self::find::{Found, Search, find};
+pub(crate) use self::complaint::{Complaint, shown};
+pub(crate) use self::find::{Search, find};
 pub(crate) use self::load::{Loaded, load, load_files};
 use crate::template::Template;
 
@@ -38,8 +37,6 @@ pub(crate) const ON_ERROR: &str = "on_error";
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     pub name: Arc<str>,
-    /// The file that defines it, as it was found.
-    pub file: PathBuf,
     /// Jobs of this pipeline that run at once, at least 1.
     pub concurrency: usize,
     pub queue: Queue,
@@ -77,6 +74,8 @@ pub(crate) struct Task {
     pub name: Arc<str>,
     /// The lines of the script. Empty: a marker, which ends at once without a process.
     pub script: Vec<Template>,
+    /// The same lines as they are written.
+    pub source: Vec<String>,
     /// Indices into the pipeline's `tasks`, in the order in which they are written, without doubles.
     pub depends_on: Vec<usize>,
     pub allow_failure: bool,
@@ -98,7 +97,6 @@ impl Pipeline {
     pub(crate) fn unknown(name: Arc<str>) -> Pipeline {
         Pipeline {
             name,
-            file: PathBuf::new(),
             concurrency: 1,
             queue: Queue::Append { limit: None },
             start_delay_ms: 0,

@@ -1,6 +1,6 @@
 //! Definitions in, pipelines or complaints out: every key, every check, and YAML as real files use it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::check;
 use super::fields::Findings;
@@ -120,7 +120,6 @@ fn a_pipeline_has_defaults() {
     ] {
         let pipeline = only(yaml);
         assert_eq!(pipeline.name.as_ref(), "p");
-        assert_eq!(pipeline.file, PathBuf::from("p.yml"));
         assert_eq!(pipeline.concurrency, 1);
         assert_eq!(pipeline.queue, Queue::Append { limit: None });
         assert_eq!(pipeline.start_delay_ms, 0);
@@ -129,7 +128,7 @@ fn a_pipeline_has_defaults() {
         assert_eq!(pipeline.retention_count, None);
         assert_eq!(pipeline.env, []);
         assert!(pipeline.tasks.is_empty());
-        assert_eq!(pipeline.file_order, []);
+        assert_eq!(pipeline.file_order, Vec::<usize>::new());
         assert!(pipeline.on_error.is_none());
     }
 }
@@ -226,7 +225,7 @@ fn markers() {
         r#"script: [""]"#,
         r#"script: ["", "  "]"#,
         r##"script: "# only a comment""##,
-        r##"script: ["\n  # a\n\t# b\n", " "]"##,
+        r#"script: ["\n  # a\n\t# b\n", " "]"#,
     ] {
         assert!(with_task(keys).is_marker(), "{keys}");
     }

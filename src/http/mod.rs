@@ -140,6 +140,7 @@ impl Server {
     }
 
     /// Where it listens, with the real port where 0 was asked for.
+    #[cfg(test)]
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }

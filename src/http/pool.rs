@@ -165,6 +165,16 @@ impl Pool {
         (state.connections.len(), state.threads, state.spare)
     }
 
+    /// How many connections may be closed for others.
+    #[cfg(test)]
+    pub(super) fn idle(&self) -> usize {
+        lock(&self.state)
+            .connections
+            .values()
+            .filter(|connection| connection.idle_since().is_some())
+            .count()
+    }
+
     /// Sets a descriptor free, where there are too many open files.
     pub(super) fn close_longest_idle(&self) {
         close_longest_idle(&lock(&self.state));

@@ -740,6 +740,8 @@ fn serves_256_and_closes_the_longest_idle_for_others() {
         client.send("GET /hello HTTP/1.1\r\nHost: h\r\n\r\n");
         client.expect("200", "hello");
         clients.push(client);
+        // It has its answer a moment before it counts as idle, and the order in which they become idle matters.
+        eventually(|| running.server.pool.idle() == clients.len().min(256));
     }
     running.expect_connections(256);
     let (closed, open) = clients.split_at_mut(44);
@@ -779,7 +781,8 @@ fn turns_away_where_none_is_idle() {
     // One becomes idle, and makes place.
     lines[1].say(Piece::Data("now"));
     waiting[1].expect("200", "now");
-    eventually(|| running.released.len() == 1);
+    // It has its answer a moment before it counts as idle.
+    eventually(|| running.server.pool.idle() == 1);
     let mut client = running.connect();
     client.send("GET /hello HTTP/1.1\r\nHost: h\r\n\r\n");
     client.expect("200", "hello");
@@ -987,7 +990,13 @@ fn survives_rubbish() {
 
 #[test]
 fn bad_clients_do_not_delay_a_good_one() {
-    let running = Running::start(limits());
+    // A good one that had to wait for a bad one would wait for longer than it does.
+    let running = Running::start(Limits {
+        head_time: 10 * SOON,
+        body_time: 10 * SOON,
+        send_time: 10 * SOON,
+        ..limits()
+    });
     let mut bad = Vec::new();
     for number in 0..200 {
         let mut client = running.connect();
@@ -999,11 +1008,9 @@ fn bad_clients_do_not_delay_a_good_one() {
         });
         bad.push(client);
     }
-    let start = Instant::now();
     for _ in 0..100 {
         running.expect_hello();
     }
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -1071,50 +1078,4 @@ fn a_stop_breaks_off_what_takes_too_long() {
     running.server.stop(Duration::from_millis(50));
     assert_eq!(running.server.pool.counts(), (0, 0, 0));
     eventually(|| Arc::strong_count(&running.server.pool) == 1);
-}
-
-#[test]
-fn zz_emfile() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let running = Running::start(limits());
-    let mut old = getrlimit(Resource::Nofile);
-    let max = old;
-    old.current = Some(40);
-    setrlimit(Resource::Nofile, old).unwrap();
-    // clients: open until we fail
-    let mut clients = Vec::new();
-    while let Ok(stream) = TcpStream::connect(running.address()) {
-        stream.set_read_timeout(Some(SOON)).unwrap();
-        clients.push(Client {
-            stream,
-            received: Vec::new(),
-        });
-    }
-    let n = clients.len();
-    // fill all remaining fds
-    let mut files = Vec::new();
-    while let Ok(file) = std::fs::File::open("/dev/null") {
-        files.push(file);
-    }
-    let cpu = || {
-        let s = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-        let f: Vec<&str> = s.split(" ").collect();
-        f.get(13).map_or(0, |v| v.parse::<i64>().unwrap()) + f.get(14).map_or(0, |v| v.parse::<i64>().unwrap())
-    };
-    let start = cpu();
-    thread::park_timeout(Duration::from_secs(2));
-    let used = cpu() - start;
-    let counts = running.server.pool.counts();
-    setrlimit(Resource::Nofile, max).unwrap();
-    drop(files);
-    for client in &mut clients {
-        client.send("GET /hello HTTP/1.1\r\nHost: h\r\n\r\n");
-    }
-    let ok = clients
-        .iter_mut()
-        .filter_map(|c| c.receive().ok())
-        .filter(|m| *m)
-        .count();
-    running.expect_hello();
-    panic!("{n} clients, {ok} answered, counts {counts:?}, cpu {used:?}");
 }

@@ -14,10 +14,8 @@ pub(super) struct Job {
     pub id: JobId,
     /// The definition that it was scheduled with; a reload does not touch it.
     pub pipeline: Arc<Pipeline>,
-    pub user: String,
     pub variables: Arc<Variables>,
     pub partition: String,
-    pub created_ms: i64,
     pub place: u64,
     /// Size of its variables as JSON text while it waits, which counts towards a limit.
     pub waiting_bytes: usize,
@@ -101,10 +99,8 @@ impl Job {
         Job {
             id: record.id,
             pipeline,
-            user: record.user.clone(),
             variables: Arc::clone(&record.variables),
             partition: record.partition.clone(),
-            created_ms: record.created_ms,
             place: record.place,
             waiting_bytes: 0,
             phase: JobPhase::Waiting { not_before_ms },

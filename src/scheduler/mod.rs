@@ -12,6 +12,8 @@
 mod job;
 mod lane;
 mod orders;
+#[cfg(test)]
+mod simulation;
 mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +31,6 @@ use job::{Job, JobPhase, TaskEnd, TaskState, judge, task_records};
 use lane::{Full, Lane, Place};
 
 pub(crate) use orders::{Failure, Order, Outcome, ScheduleRequest, TaskExit, TaskStart};
-pub(crate) use variables::{FAILED_TASK, JOB_ID};
 
 /// Jobs that wait in the whole process. A limit on everything: this one is far beyond what anybody watches.
 pub(crate) const MAX_WAITING_JOBS: usize = 10_000;
@@ -169,7 +170,7 @@ impl Scheduler {
 
     /// Takes over what an earlier run left: the jobs that waited, and those that ended. Called once, before all else.
     /// Waiting jobs have the definition that is loaded now; those that no longer fit end as canceled.
-    pub(crate) fn restore(&mut self, now: Timestamp, waiting: Vec<JobRecord>, mut ended: Vec<EndedJob>) {
+    pub(crate) fn restore(&mut self, now: Timestamp, mut waiting: Vec<JobRecord>, mut ended: Vec<EndedJob>) {
         ended.sort_by_key(|job| job.end_ms);
         for job in ended {
             let lane = self
@@ -178,9 +179,18 @@ impl Scheduler {
                 .or_insert_with(|| Lane::undefined(Arc::clone(&job.pipeline)));
             lane.remember(job.id, job.started, now.mono_of(job.end_ms));
         }
-        for record in waiting {
+        waiting.sort_by_key(|record| (record.place, record.id));
+        let mut waiting = waiting.into_iter().peekable();
+        while let Some(record) = waiting.next() {
             self.next_place = self.next_place.max(record.place + 1);
-            self.restore_waiting(now, record);
+            // A crash came between the two changes of a replacement: the newer job was saved, the end of the older not.
+            match waiting.peek().filter(|newer| newer.place == record.place) {
+                Some(newer) => {
+                    let reason = format!("replaced by job {}", newer.id);
+                    self.end_unfit(now, &record, JobStatus::Replaced, reason);
+                }
+                None => self.restore_waiting(now, record),
+            }
         }
         self.advance(now);
     }
@@ -193,16 +203,7 @@ impl Scheduler {
                 .map_err(|complaints| format!("its variables no longer fit: {complaints}")),
         };
         match fitting {
-            Err(reason) => {
-                let end = Change::End {
-                    job: record.id,
-                    end_ms: now.wall_ms,
-                    status: JobStatus::Canceled,
-                    reason,
-                };
-                self.orders.push(Order::Save(end));
-                self.remember(now, &record.pipeline, record.id, false);
-            }
+            Err(reason) => self.end_unfit(now, &record, JobStatus::Canceled, reason),
             Ok(pipeline) => {
                 let not_before_ms = record.start_after_ms.and_then(|start_after_ms| {
                     // The clock may have been set back in between: what is left is at most the delay.
@@ -223,6 +224,17 @@ impl Scheduler {
                 self.add_waiting(Job::new(&record, pipeline, not_before_ms));
             }
         }
+    }
+
+    /// Ends a job that waited before this start and can't go on doing so.
+    fn end_unfit(&mut self, now: Timestamp, record: &JobRecord, status: JobStatus, reason: String) {
+        self.orders.push(Order::Save(Change::End {
+            job: record.id,
+            end_ms: now.wall_ms,
+            status,
+            reason,
+        }));
+        self.remember(now, &record.pipeline, record.id, false);
     }
 
     /// Accepts a job: it starts, or it waits.

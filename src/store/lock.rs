@@ -17,7 +17,8 @@ use crate::reason::reason;
 /// A data directory that this process owns until the value is dropped.
 #[derive(Debug)]
 pub(crate) struct DataDirectory {
-    path: PathBuf,
+    /// Absolute.
+    pub path: PathBuf,
     _lock: File,
 }
 
@@ -30,8 +31,8 @@ pub(crate) enum OpenError {
         /// `None`: it has not written its id yet.
         pid: Option<u32>,
     },
-    /// `action` says what failed, for a person.
-    Failed { action: String, cause: io::Error },
+    /// This file or directory can't be used.
+    Io(PathBuf, io::Error),
 }
 
 impl fmt::Display for OpenError {
@@ -44,7 +45,7 @@ impl fmt::Display for OpenError {
                     None => formatter.write_str("another process"),
                 }
             }
-            OpenError::Failed { action, cause } => write!(formatter, "failed to {action}: {}", reason(cause)),
+            OpenError::Io(path, error) => write!(formatter, "failed to open `{}`: {}", path.display(), reason(error)),
         }
     }
 }
@@ -54,32 +55,22 @@ impl std::error::Error for OpenError {}
 impl DataDirectory {
     /// Makes the directory where it is missing, for this user alone, and locks it.
     pub(crate) fn open(path: &Path) -> Result<DataDirectory, OpenError> {
-        let failed = |action: &str, file: &Path, cause| OpenError::Failed {
-            action: format!("{action} `{}`", file.display()),
-            cause,
-        };
-        make_directory(path).map_err(|cause| failed("make the data directory", path, cause))?;
+        let failed = |error| OpenError::Io(path.to_owned(), error);
+        make_directory(path).map_err(failed)?;
+        let path = path.canonicalize().map_err(failed)?;
         let lock_path = path.join("lock");
-        let mut lock = open_private(&lock_path).map_err(|cause| failed("open", &lock_path, cause))?;
+        let failed = |error| OpenError::Io(lock_path.clone(), error);
+        let mut lock = open_private(&lock_path).map_err(failed)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
-                return Err(OpenError::InUse {
-                    directory: path.to_owned(),
-                    pid: read_pid(&mut lock),
-                });
+                let pid = read_pid(&mut lock);
+                return Err(OpenError::InUse { directory: path, pid });
             }
-            Err(errno) => return Err(failed("lock", &lock_path, errno.into())),
+            Err(errno) => return Err(failed(errno.into())),
         }
-        write_pid(&mut lock).map_err(|cause| failed("write", &lock_path, cause))?;
-        Ok(DataDirectory {
-            path: path.to_owned(),
-            _lock: lock,
-        })
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+        write_pid(&mut lock).map_err(failed)?;
+        Ok(DataDirectory { path, _lock: lock })
     }
 }
 
@@ -148,7 +139,7 @@ mod tests {
             error.to_string(),
             format!(
                 "the data directory `{}` is in use by process {}",
-                path.display(),
+                path.canonicalize().unwrap().display(),
                 std::process::id()
             )
         );
@@ -163,7 +154,7 @@ mod tests {
         File::create(&path).unwrap();
         assert_eq!(
             DataDirectory::open(&path).unwrap_err().to_string(),
-            format!("failed to make the data directory `{}`: file exists", path.display())
+            format!("failed to open `{}`: file exists", path.display())
         );
     }
 }

@@ -38,7 +38,7 @@ use worker::{Message, Worker};
 pub(crate) use crate::job::Change;
 pub(crate) use lock::{DataDirectory, OpenError};
 pub(crate) use old_form::export;
-pub(crate) use recover::{JournalState, Recovered, read, recover};
+pub(crate) use recover::{JournalState, read, recover};
 
 /// What one turn of the main loop wants to be saved, and what follows from it.
 #[derive(Debug)]
@@ -50,6 +50,17 @@ pub(crate) struct Batch<R> {
     pub releases: Vec<R>,
 }
 
+/// What the store works with.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub directory: DataDirectory,
+    /// From `recover`.
+    pub journal: JournalState,
+    /// Shows what was recovered.
+    pub model: Arc<ReadModel>,
+    pub health: Arc<Health>,
+}
+
 /// The thread that saves.
 #[derive(Debug)]
 pub(crate) struct Store<R> {
@@ -58,29 +69,18 @@ pub(crate) struct Store<R> {
 }
 
 impl<R: Send + 'static> Store<R> {
-    /// Brings the files in order and starts the thread. `model` shows what was recovered already. `trouble` is told when
+    /// Brings the files in order and starts the thread. `trouble` is told when
     /// the disk takes no more, and when it does again; both closures run in this thread first, then in the store's.
     ///
     /// # Errors
     /// Where the journal can't be opened, or a damaged one can't be kept. A full disk is no error, but trouble.
     pub(crate) fn start(
-        directory: DataDirectory,
-        journal: JournalState,
-        model: Arc<ReadModel>,
-        health: Arc<Health>,
+        parts: Parts,
         release: impl FnMut(R) + Send + 'static,
         trouble: impl Fn(bool) + Send + 'static,
     ) -> io::Result<Store<R>> {
         let (sender, receiver) = unbounded();
-        let mut worker = Worker::new(
-            directory,
-            journal,
-            model,
-            health,
-            Box::new(release),
-            Box::new(trouble),
-            sender.clone(),
-        )?;
+        let mut worker = Worker::new(parts, Box::new(release), Box::new(trouble), sender.clone())?;
         let thread = Builder::new()
             .name("store".to_owned())
             .spawn(move || worker.run(&receiver))?;

@@ -79,6 +79,7 @@ struct OldFileOut {
     jobs: Vec<OldJob>,
 }
 
+#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
 fn is_missing(text: &Option<String>) -> bool {
     text.as_deref().is_none_or(str::is_empty)
 }

@@ -15,8 +15,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::compact::{self, Snapshot};
 use super::forget::Remover;
-use super::journal::{Journal, NewJournal, Room, push_change, remove_unfinished, sync_directory};
-use super::{Batch, Change, DataDirectory, JournalState};
+use super::journal::{JOURNAL, Journal, NewJournal, Room, push_change, remove_unfinished, sync_directory};
+use super::{Batch, Change, DataDirectory, Parts};
 use crate::health::Health;
 use crate::log;
 use crate::read_model::ReadModel;
@@ -69,23 +69,33 @@ struct Compaction {
 
 impl<R: Send + 'static> Worker<R> {
     pub(super) fn new(
-        directory: DataDirectory,
-        state: JournalState,
-        model: Arc<ReadModel>,
-        health: Arc<Health>,
+        parts: Parts,
         release: Box<dyn FnMut(R) + Send>,
         trouble: Box<dyn Fn(bool) + Send>,
         sender: Sender<Message<R>>,
     ) -> io::Result<Worker<R>> {
-        let path = directory.path();
+        let Parts {
+            directory,
+            journal: state,
+            model,
+            health,
+        } = parts;
+        let path = &directory.path;
         remove_unfinished(path)?;
         if let Some((damaged, kept)) = &state.damaged {
             keep(path, damaged, kept)?;
         }
-        let mut journal = Journal::open(path, state.length)?;
-        if state.is_rewritten {
-            journal.set_broken();
-        }
+        let unknown: Arc<[String]> = state.unknown.into();
+        let journal = if state.is_rewritten && !path.join(JOURNAL).exists() {
+            // An empty journal must never stand beside a file that was not taken over yet.
+            write_new(path, &model, &unknown, &[])?
+        } else {
+            let mut journal = Journal::open(path, state.length)?;
+            if state.is_rewritten {
+                journal.set_broken();
+            }
+            journal
+        };
         let mut worker = Worker {
             remover: Remover::new(path),
             directory,
@@ -98,7 +108,7 @@ impl<R: Send + 'static> Worker<R> {
             pending: Vec::new(),
             unwritten: Vec::new(),
             needs_sync: true,
-            unknown: state.unknown.into(),
+            unknown,
             write_trouble: None,
             room_trouble: None,
             retry_at: None,
@@ -167,7 +177,7 @@ impl<R: Send + 'static> Worker<R> {
             Room::Unsupported => {
                 log::warning(
                     "this file system can't reserve room: on a full disk, ends and cancels may be lost at a crash",
-                    &[("directory", &self.directory.path().display())],
+                    &[("directory", &self.directory.path.display())],
                 );
                 None
             }
@@ -190,10 +200,7 @@ impl<R: Send + 'static> Worker<R> {
     /// A new journal from what is shown and what is pending.
     fn rewrite(&mut self) -> io::Result<()> {
         self.drop_compaction();
-        let mut new = NewJournal::create(self.directory.path())?;
-        Snapshot::of(&self.model.read(), &self.unknown).write(&mut new)?;
-        new.write(&self.unwritten)?;
-        self.journal = new.put_in_place(None)?;
+        self.journal = write_new(&self.directory.path, &self.model, &self.unknown, &self.unwritten)?;
         if self.journal.is_broken() {
             return Err(io::Error::other("the directory can't be synced"));
         }
@@ -222,21 +229,17 @@ impl<R: Send + 'static> Worker<R> {
         let text = self.write_trouble.as_ref().or(self.room_trouble.as_ref());
         let was_in_trouble = self.retry_at.is_some();
         self.health.set_storage_trouble(text.cloned());
-        match text {
-            Some(text) => {
-                self.retry_at = Some(Instant::now() + RETRY_AFTER);
-                if !was_in_trouble {
-                    log::error("storage trouble: no new jobs are accepted", &[("error", text)]);
-                    (self.trouble)(true);
-                }
+        self.retry_at = text.map(|_| Instant::now() + RETRY_AFTER);
+        match (text, was_in_trouble) {
+            (Some(text), false) => {
+                log::error("storage trouble: no new jobs are accepted", &[("error", text)]);
+                (self.trouble)(true);
             }
-            None => {
-                self.retry_at = None;
-                if was_in_trouble {
-                    log::info("storage trouble is over", &[]);
-                    (self.trouble)(false);
-                }
+            (None, true) => {
+                log::info("storage trouble is over", &[]);
+                (self.trouble)(false);
             }
+            (Some(_), true) | (None, false) => {}
         }
     }
 
@@ -256,7 +259,7 @@ impl<R: Send + 'static> Worker<R> {
     fn begin_compaction(&mut self) {
         // Everything that is in the journal is shown, and nothing else: so the snapshot is what it holds up to here.
         let snapshot = Snapshot::of(&self.model.read(), &self.unknown);
-        let directory = self.directory.path().to_owned();
+        let directory = self.directory.path.clone();
         let sender = self.sender.clone();
         let thread = Builder::new().name("compact".to_owned()).spawn(move || {
             let written = NewJournal::create(&directory).and_then(|mut new| {
@@ -330,6 +333,15 @@ impl<R: Send + 'static> Worker<R> {
         }
         self.remover.finish();
     }
+}
+
+/// A new journal from what is shown, with `lines` behind it.
+fn write_new(directory: &Path, model: &ReadModel, unknown: &Arc<[String]>, lines: &[u8]) -> io::Result<Journal> {
+    let mut new = NewJournal::create(directory)?;
+    let snapshot = Snapshot::of(&model.read(), unknown);
+    snapshot.write(&mut new)?;
+    new.write(lines)?;
+    new.put_in_place(None)
 }
 
 /// Keeps a damaged file under another name, and makes sure of that before anything else is written.

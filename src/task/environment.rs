@@ -15,26 +15,6 @@ use crate::job::JobId;
 use crate::scheduler::TaskStart;
 use crate::template::{Variables, print};
 
-/// Configure prunner itself. No task sees them: they name a secret, or paths of the server that mean nothing to a prunner
-/// that a task starts.
-const OURS: [&str; 15] = [
-    "PRUNNER_ADDRESS",
-    "PRUNNER_CONFIG",
-    "PRUNNER_DATA",
-    "PRUNNER_DISABLE_ANSI",
-    "PRUNNER_ENV_FILES",
-    "PRUNNER_JWT_SECRET",
-    "PRUNNER_KILL_GRACE",
-    "PRUNNER_MAX_TASKS",
-    "PRUNNER_PATH",
-    "PRUNNER_PATTERN",
-    "PRUNNER_POLL_INTERVAL",
-    "PRUNNER_SHELL",
-    "PRUNNER_TOKEN",
-    "PRUNNER_VERBOSE",
-    "PRUNNER_WATCH",
-];
-
 /// Where a process of a task says which it belongs to.
 pub(super) const MARK: &str = "PRUNNER_MARK";
 
@@ -45,22 +25,6 @@ const LONGEST_VALUE: usize = 64 * 1024;
 const TAIL: u64 = 32 * 1024;
 
 pub(super) type Environment = BTreeMap<OsString, OsString>;
-
-/// The lowest layer: what prunner was started with and the dotenv files over it, without what configures prunner. `address`
-/// is the one that a task can reach this prunner at, if it serves.
-pub(crate) fn base(
-    inherited: impl IntoIterator<Item = (OsString, OsString)>,
-    dotenv: impl IntoIterator<Item = (String, String)>,
-    address: Option<&str>,
-) -> Vec<(OsString, OsString)> {
-    let mut environment: Environment = inherited.into_iter().collect();
-    environment.extend(dotenv.into_iter().map(|(name, value)| (name.into(), value.into())));
-    environment.retain(|name, _| !OURS.iter().any(|&ours| name == ours));
-    if let Some(address) = address {
-        environment.insert("PRUNNER_ADDRESS".into(), address.into());
-    }
-    environment.into_iter().collect()
-}
 
 /// What a script can name besides the job's variables. For `on_error` that is the failure, with the end of the failed
 /// task's outputs.
@@ -144,25 +108,6 @@ mod tests {
 
     fn pairs<T: From<&'static str>>(pairs: &[(&'static str, &'static str)]) -> Vec<(T, T)> {
         pairs.iter().map(|&(name, value)| (name.into(), value.into())).collect()
-    }
-
-    #[test]
-    fn what_configures_prunner_is_taken_away_after_the_dotenv_files() {
-        let inherited = pairs(&[("A", "1"), ("B", "1"), ("PRUNNER_TOKEN", "x"), ("PRUNNER_FOO", "mine")]);
-        let dotenv: Vec<(String, String)> = pairs(&[("B", "2"), ("PRUNNER_JWT_SECRET", "x")]);
-        assert_eq!(
-            base(inherited.clone(), dotenv.clone(), Some("127.0.0.1:9009")),
-            pairs(&[
-                ("A", "1"),
-                ("B", "2"),
-                ("PRUNNER_ADDRESS", "127.0.0.1:9009"),
-                ("PRUNNER_FOO", "mine")
-            ])
-        );
-        assert_eq!(
-            base(inherited, dotenv, None),
-            pairs(&[("A", "1"), ("B", "2"), ("PRUNNER_FOO", "mine")])
-        );
     }
 
     #[track_caller]

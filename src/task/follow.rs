@@ -12,11 +12,13 @@ use super::{StreamKind, lock};
 use crate::job::TaskRef;
 use crate::waker::Waker;
 
+type Log = (TaskRef, StreamKind);
+
 /// Everybody who follows a log.
 #[derive(Debug, Default)]
 pub(crate) struct Followers {
     count: AtomicUsize,
-    wakers: Mutex<HashMap<(TaskRef, StreamKind), Vec<Arc<Waker>>>>,
+    wakers: Mutex<HashMap<Log, Vec<Arc<Waker>>>>,
 }
 
 /// Its waker is woken after every write to the log, until this is dropped.
@@ -24,7 +26,7 @@ pub(crate) struct Followers {
 #[must_use = "dropping it ends the wakes"]
 pub(crate) struct Follower {
     followers: Arc<Followers>,
-    log: (TaskRef, StreamKind),
+    log: Log,
     waker: Arc<Waker>,
 }
 
@@ -55,7 +57,9 @@ impl Followers {
             return;
         }
         if let Some(wakers) = lock(&self.wakers).get(&(task, stream)) {
-            wakers.iter().for_each(|waker| waker.wake());
+            for waker in wakers {
+                waker.wake();
+            }
         }
     }
 }

@@ -37,7 +37,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::job::JobId;
 
-pub(crate) use environment::base as base_environment;
 pub(crate) use follow::{Follower, Followers};
 pub(crate) use leftovers::kill_leftovers;
 pub(crate) use workers::{PreparedTask, Workers};
@@ -51,7 +50,7 @@ pub(crate) struct Settings {
     pub data: PathBuf,
     /// The shell of tasks that name none, with the arguments that stand before `-c`.
     pub shell: Vec<String>,
-    /// As [`base_environment`] makes it.
+    /// What tasks begin with: no secret in it.
     pub environment: Vec<(OsString, OsString)>,
 }
 

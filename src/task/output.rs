@@ -397,3 +397,36 @@ fn read_end(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     file.take(limit + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::Timespec;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::job::JobId;
+
+    #[test]
+    fn readers_that_were_cut_off_wait_again_for_the_next_task() {
+        let mut output = Output::new(0).unwrap();
+        let task = TaskRef {
+            job: JobId(Uuid::from_u128(1)),
+            index: 0,
+        };
+        let followers = Followers::new();
+        let logs = Path::new("/nowhere");
+        let held = output.start(task, "build", logs, &followers).unwrap();
+        let [note] = output.finish().try_into().unwrap();
+        assert!(note.starts_with("output was cut off"), "{note}");
+        drop(held);
+
+        let pipes = output.start(task, "build", logs, &followers).unwrap();
+        // A wake that is left over would make the readers spin.
+        for waker in &output.shared.cutter.wakers {
+            let mut ready = [PollFd::new(waker, PollFlags::IN)];
+            assert_eq!(poll(&mut ready, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0));
+        }
+        drop(pipes);
+        assert_eq!(output.finish(), Vec::<String>::new());
+    }
+}

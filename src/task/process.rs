@@ -178,17 +178,6 @@ impl Control {
         !std::mem::replace(&mut lock(&self.state).reported, true)
     }
 
-    /// The worker can't go on with it: nothing of it may live on. It is never reaped, so that its number stays ours.
-    pub(super) fn give_up(&self) {
-        let state = lock(&self.state);
-        if let Stage::Alive(leader) = state.stage {
-            signal(leader, Signal::KILL);
-        }
-        if let Some(worker) = &state.worker {
-            worker.cutter.cut();
-        }
-    }
-
     fn take_up(&self, handles: Handles) {
         lock(&self.state).worker = Some(handles);
     }
@@ -207,7 +196,9 @@ impl Control {
     fn signal(&self, signals: &[Signal]) {
         let state = lock(&self.state);
         if let Stage::Alive(leader) = state.stage {
-            signals.iter().for_each(|&each| signal(leader, each));
+            for &each in signals {
+                signal(leader, each);
+            }
         }
     }
 
@@ -222,10 +213,12 @@ impl Control {
             reap(child, &mut state);
             End::Reaped
         };
-        state.outcome = Some(match outcome {
-            // It was stopped already when it asked for the terminal.
-            Outcome::WantsTerminal if end == End::Stopped => Outcome::Signaled(Signal::KILL.as_raw()),
-            other => other,
+        // It was stopped already when it asked for the terminal.
+        let as_stopped = end == End::Stopped && outcome == Outcome::WantsTerminal;
+        state.outcome = Some(if as_stopped {
+            Outcome::Signaled(Signal::KILL.as_raw())
+        } else {
+            outcome
         });
         end
     }

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -48,7 +47,7 @@ impl Bed {
             logs: directory.join("logs"),
             data: directory.clone(),
             shell: vec!["sh".to_owned()],
-            environment: base_environment(std::env::vars_os(), [], None),
+            environment: std::env::vars_os().collect(),
         };
         change(&mut settings);
         let followers = Followers::new();
@@ -128,6 +127,8 @@ impl Bed {
 
 impl Drop for Bed {
     fn drop(&mut self) {
+        // Where a test fails, its tasks still run.
+        self.workers.kill_all();
         let _ = fs::remove_dir_all(&self.directory);
     }
 }
@@ -139,6 +140,7 @@ fn task(lines: &[&str]) -> Task {
             .iter()
             .map(|line| Template::parse(line, Delimiters::Angle).unwrap())
             .collect(),
+        source: Vec::new(),
         depends_on: Vec::new(),
         allow_failure: false,
         env: Vec::new(),
@@ -148,8 +150,8 @@ fn task(lines: &[&str]) -> Task {
 
 fn pipeline(task: Task) -> Pipeline {
     Pipeline {
+        dependents: Vec::new(),
         name: "release".into(),
-        file: "pipelines.yml".into(),
         concurrency: 1,
         queue: Queue::Append { limit: None },
         start_delay_ms: 0,
@@ -460,6 +462,10 @@ fn an_abandoned_task_is_reported_once_and_reaped_later() {
     let [main, child] = ["main", "child"].map(|name| process_in(&output, name));
     bed.workers.interrupt(start.task);
     bed.wait_for(&start, "ignored");
+    let name = format!("/proc/{}/comm", child.as_raw_nonzero());
+    eventually("the child is `sleep`", || {
+        fs::read_to_string(&name).unwrap() == "sleep\n"
+    });
     bed.workers.abandon(start.task);
     bed.workers.abandon(start.task);
     let [main_number, child_number] = [main, child].map(Pid::as_raw_nonzero);
@@ -965,59 +971,4 @@ fn workers_are_used_again_and_all_but_one_end() {
         bed.run(&script(&["true"]));
     }
     assert_eq!(bed.workers.made(), 3);
-}
-
-#[test]
-fn zz_bench() {
-    let bed = Bed::new();
-    let n = 400;
-    for round in 0..4 {
-        let before = Instant::now();
-        for _ in 0..n {
-            bed.run(&script(&["true"]));
-        }
-        let ours = before.elapsed();
-        let text = super::script::wrap(&["true".to_owned()], false);
-        let before = Instant::now();
-        for _ in 0..n {
-            std::process::Command::new("/bin/sh")
-                .args(["-c", &text, "sh"])
-                .process_group(0)
-                .stdin(std::process::Stdio::null())
-                .status()
-                .unwrap();
-        }
-        let bare = before.elapsed();
-        println!("{round}: ours {:?}, bare {:?} per task", ours / n, bare / n);
-    }
-    let start = script(&["head -c 300000000 /dev/zero"]);
-    for _ in 0..5 {
-        let start = script(&["head -c 300000000 /dev/zero"]);
-        let before = Instant::now();
-        bed.run(&start);
-        let ours = before.elapsed();
-        fs::remove_file(bed.log(&start, StreamKind::Stdout)).unwrap();
-        let target = bed.directory.join("copy");
-        let before = Instant::now();
-        let mut child = std::process::Command::new("head")
-            .args(["-c", "300000000", "/dev/zero"])
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut pipe = child.stdout.take().unwrap();
-        let mut file = fs::File::create(&target).unwrap();
-        let mut buffer = vec![0; 65536];
-        loop {
-            use std::io::{Read, Write};
-            let n = pipe.read(&mut buffer).unwrap();
-            if n == 0 {
-                break;
-            }
-            file.write_all(&buffer[..n]).unwrap();
-        }
-        child.wait().unwrap();
-        println!("300 MB: ours {ours:?}, bare {:?}", before.elapsed());
-        fs::remove_file(target).unwrap();
-    }
-    drop(start);
 }

@@ -8,7 +8,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -159,6 +158,13 @@ impl Workers {
     /// Tasks that are prepared or run.
     pub(super) fn known(&self) -> usize {
         lock(&self.shared.tasks).len()
+    }
+
+    pub(super) fn kill_all(&self) {
+        let controls: Vec<Arc<Control>> = lock(&self.shared.tasks).values().cloned().collect();
+        for control in controls {
+            control.kill();
+        }
     }
 
     pub(super) fn idle(&self) -> usize {

@@ -14,7 +14,9 @@ mod tests;
 
 use serde_json::Value;
 
-pub(crate) use render::{print, quote};
+pub(crate) use render::print;
+#[cfg(test)]
+use render::quote;
 
 /// The variables of a job, in the order of the request.
 pub(crate) type Variables = serde_json::Map<String, Value>;

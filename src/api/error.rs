@@ -1,0 +1,239 @@
+//! Everything that can be answered instead of what was asked for: texts, codes and statuses.
+//!
+//! Clients match all three. Unaware of routes. Surprise: an answer to a request without a good token is plain text, since
+//! clients take a JSON error to be about the job that they asked for.
+
+use std::borrow::Cow;
+use std::io;
+
+use serde::Serialize;
+use tiny_http::Header;
+
+use super::auth;
+use super::exchange::{BadRequest, Response};
+use super::reply;
+use crate::log;
+use crate::reason::reason;
+use crate::scheduler::ScheduleError;
+
+/// Why a request is not answered with what it asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Error {
+    Token(auth::Refusal),
+    /// No route has this path.
+    UnknownPath,
+    /// The route has other methods: the value of `Allow`.
+    Method(&'static str),
+    JobId,
+    UnknownJob,
+    TaskName,
+    UnknownTask,
+    /// The body: what is wrong, and where.
+    Json(String),
+    /// A query parameter: what was found and expected.
+    Parameter(String),
+    Schedule(ScheduleError),
+    /// No new jobs because of this trouble of the store.
+    ScheduleStorage(String),
+    Storage(String),
+    /// A cancel came too late.
+    AlreadyEnded,
+    /// All complaints about the files.
+    Definition(String),
+    /// The range lies behind the end of a log of this length.
+    Range(u64),
+    /// The main loop did not say in time that something is on disk. It may be later on.
+    NotSaved,
+    Stopping,
+    /// There is no file descriptor for it.
+    Busy,
+    Unreadable(BadRequest),
+    Internal,
+}
+
+impl Error {
+    /// A failure that only the operator can do something about: the log has its cause, the client does not.
+    pub(super) fn internal(what: &str, cause: &io::Error) -> Error {
+        log::error(what, &[("cause", &reason(cause))]);
+        Error::Internal
+    }
+
+    pub(super) fn to_response(&self) -> Response {
+        if let Error::Token(refusal) = self {
+            return reply::text(401, refusal.text())
+                .with_header(reply::header("WWW-Authenticate", &refusal.challenge()));
+        }
+        let mut response = reply::json(self.status(), &Body::of(self));
+        for header in self.headers() {
+            response.add_header(header);
+        }
+        response
+    }
+
+    pub(super) fn status(&self) -> u16 {
+        match self {
+            Error::Token(_) => 401,
+            Error::UnknownPath | Error::UnknownJob | Error::UnknownTask => 404,
+            Error::Method(_) => 405,
+            Error::JobId | Error::TaskName | Error::Json(_) | Error::Parameter(_) | Error::Definition(_) => 400,
+            Error::Schedule(why) => schedule_status(why),
+            Error::AlreadyEnded => 409,
+            Error::Range(_) => 416,
+            Error::ScheduleStorage(_) | Error::Storage(_) | Error::NotSaved | Error::Stopping | Error::Busy => 503,
+            Error::Unreadable(why) => unreadable_status(why),
+            Error::Internal => 500,
+        }
+    }
+
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Error::Token(_) => "unauthorized",
+            Error::UnknownPath => "not_found",
+            Error::Method(_) => "method_not_allowed",
+            Error::JobId => "invalid_job_id",
+            Error::UnknownJob => "job_not_found",
+            Error::TaskName => "invalid_task_name",
+            Error::UnknownTask => "task_not_found",
+            Error::Json(_) => "bad_json",
+            Error::Parameter(_) => "bad_request",
+            Error::Schedule(why) => schedule_code(why),
+            Error::AlreadyEnded => "already_ended",
+            Error::Definition(_) => "bad_definition",
+            Error::Range(_) => "range_not_satisfiable",
+            Error::ScheduleStorage(_) | Error::Storage(_) | Error::NotSaved => "storage",
+            Error::Stopping => "shutting_down",
+            Error::Busy => "busy",
+            Error::Unreadable(why) => unreadable_code(why),
+            Error::Internal => "internal",
+        }
+    }
+
+    pub(super) fn text(&self) -> Cow<'_, str> {
+        match self {
+            Error::Token(refusal) => refusal.text().into(),
+            Error::UnknownPath => "no such path".into(),
+            Error::Method(allowed) => format!("method not allowed, expected {}", allowed.replace(", ", " or ")).into(),
+            Error::JobId => "Invalid job id".into(),
+            Error::UnknownJob => "Job not found".into(),
+            Error::TaskName => "Invalid task name".into(),
+            Error::UnknownTask => "Task not found".into(),
+            Error::Json(what) => format!("Error decoding JSON: {what}").into(),
+            Error::Parameter(what) | Error::Definition(what) | Error::Storage(what) => what.into(),
+            Error::Schedule(why) => format!("Error scheduling pipeline: {why}").into(),
+            Error::ScheduleStorage(trouble) => format!("Error scheduling pipeline: {trouble}").into(),
+            Error::AlreadyEnded => "job has already ended".into(),
+            Error::Range(length) => {
+                format!("the range begins behind the end of the log, which has {length} bytes").into()
+            }
+            Error::NotSaved => "not saved in time; it may still happen, so look before you try again".into(),
+            Error::Stopping => "prunner is shutting down".into(),
+            Error::Busy => "too many open files; try again".into(),
+            Error::Unreadable(why) => unreadable_text(why).into(),
+            Error::Internal => "internal error".into(),
+        }
+    }
+
+    fn headers(&self) -> Vec<Header> {
+        let mut headers = Vec::new();
+        match self {
+            Error::Method(allowed) => headers.push(reply::header("Allow", allowed)),
+            Error::Range(length) => {
+                headers.push(reply::header("Accept-Ranges", "bytes"));
+                headers.push(reply::header("Content-Range", &format!("bytes */{length}")));
+            }
+            Error::Token(_)
+            | Error::UnknownPath
+            | Error::JobId
+            | Error::UnknownJob
+            | Error::TaskName
+            | Error::UnknownTask
+            | Error::Json(_)
+            | Error::Parameter(_)
+            | Error::Schedule(_)
+            | Error::ScheduleStorage(_)
+            | Error::Storage(_)
+            | Error::AlreadyEnded
+            | Error::Definition(_)
+            | Error::NotSaved
+            | Error::Stopping
+            | Error::Busy
+            | Error::Unreadable(_)
+            | Error::Internal => {}
+        }
+        if self.status() == 503 {
+            headers.push(retry_after());
+        }
+        headers
+    }
+}
+
+/// For every 503: the trouble is looked at again once a second.
+pub(super) fn retry_after() -> Header {
+    reply::header("Retry-After", "1")
+}
+
+fn schedule_status(why: &ScheduleError) -> u16 {
+    match why {
+        ScheduleError::UnknownPipeline(_)
+        | ScheduleError::QueueFull
+        | ScheduleError::QueueDisabled
+        | ScheduleError::BadVariables(_) => 400,
+        ScheduleError::ShuttingDown => 503,
+    }
+}
+
+fn schedule_code(why: &ScheduleError) -> &'static str {
+    match why {
+        ScheduleError::UnknownPipeline(_) => "unknown_pipeline",
+        ScheduleError::QueueFull => "queue_full",
+        ScheduleError::QueueDisabled => "queue_disabled",
+        ScheduleError::BadVariables(_) => "bad_variables",
+        ScheduleError::ShuttingDown => "shutting_down",
+    }
+}
+
+fn unreadable_status(why: &BadRequest) -> u16 {
+    match why {
+        BadRequest::Malformed(_) => 400,
+        BadRequest::Timeout => 408,
+        BadRequest::BodyTooLarge => 413,
+        BadRequest::HeadTooLarge => 431,
+        BadRequest::TooManyConnections => 503,
+    }
+}
+
+fn unreadable_code(why: &BadRequest) -> &'static str {
+    match why {
+        BadRequest::Malformed(_) => "bad_request",
+        BadRequest::Timeout => "request_timeout",
+        BadRequest::BodyTooLarge => "body_too_large",
+        BadRequest::HeadTooLarge => "head_too_large",
+        BadRequest::TooManyConnections => "busy",
+    }
+}
+
+fn unreadable_text(why: &BadRequest) -> &'static str {
+    match why {
+        BadRequest::Malformed(what) => what,
+        BadRequest::Timeout => "the request did not come whole in time",
+        BadRequest::BodyTooLarge => "the body is too large, expected at most 1 MiB",
+        BadRequest::HeadTooLarge => "the head of the request is too large, expected at most 16 KiB",
+        BadRequest::TooManyConnections => "too many connections; try again",
+    }
+}
+
+/// An error in JSON.
+#[derive(Serialize)]
+pub(super) struct Body<'a> {
+    error: Cow<'a, str>,
+    code: &'static str,
+}
+
+impl Body<'_> {
+    pub(super) fn of(error: &Error) -> Body<'_> {
+        Body {
+            error: error.text(),
+            code: error.code(),
+        }
+    }
+}

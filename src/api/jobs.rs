@@ -1,0 +1,215 @@
+//! What is shown of jobs and pipelines, from the read model alone.
+//!
+//! Unaware of the main loop. Surprise: nothing is made into JSON here but the list of pipelines: a job is a string that
+//! all answers share.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::Api;
+use super::error::Error;
+use super::exchange::{Answer, Head, Later, Response};
+use super::query::{Query, parse_job_id};
+use super::reply;
+use crate::definition::{duration, shown};
+use crate::health::{Health, Refusal};
+use crate::job::{JobId, JobStatus};
+use crate::read_model::{Entry, ReadModel, Watch};
+use crate::scheduler::PipelineView;
+use crate::waker::Waker;
+
+/// Proxies give up on an answer that takes much longer.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+#[derive(Serialize)]
+struct Pipelines<'a> {
+    pipelines: &'a [PipelineView],
+}
+
+pub(super) fn pipelines(api: &Api) -> Response {
+    let pipelines = Arc::clone(api.model.read().pipelines());
+    reply::json(200, &Pipelines { pipelines: &pipelines })
+}
+
+/// Which jobs are listed.
+struct Filter<'a> {
+    /// Any of them; empty: all.
+    pipelines: Vec<&'a str>,
+    /// Any of them; empty: all.
+    statuses: Vec<JobStatus>,
+    limit: usize,
+    before: Option<JobId>,
+}
+
+impl<'a> Filter<'a> {
+    fn new(query: &'a Query) -> Result<Filter<'a>, Error> {
+        Ok(Filter {
+            pipelines: query.all("pipeline").collect(),
+            statuses: query.all("status").map(parse_status).collect::<Result<_, _>>()?,
+            limit: query.first("limit").map_or(Ok(usize::MAX), parse_limit)?,
+            before: query.first("before").map(parse_job_id).transpose()?,
+        })
+    }
+
+    fn shows(&self, entry: &Entry) -> bool {
+        (self.pipelines.is_empty() || self.pipelines.contains(&&*entry.pipeline))
+            && (self.statuses.is_empty() || self.statuses.contains(&entry.status))
+    }
+
+    /// Newest first.
+    fn take<'e>(&self, jobs: impl DoubleEndedIterator<Item = &'e Entry>) -> Vec<Arc<str>> {
+        jobs.rev()
+            .filter(|entry| self.shows(entry))
+            .take(self.limit)
+            .map(Entry::json)
+            .collect()
+    }
+}
+
+fn parse_status(text: &str) -> Result<JobStatus, Error> {
+    let known = JobStatus::ALL.into_iter().find(|status| status.as_str() == text);
+    known.ok_or_else(|| {
+        let names: Vec<String> = JobStatus::ALL
+            .iter()
+            .map(|status| format!("`{}`", status.as_str()))
+            .collect();
+        Error::Parameter(format!(
+            "`status` is `{}`, expected one of {}",
+            shown(text),
+            names.join(", ")
+        ))
+    })
+}
+
+fn parse_limit(text: &str) -> Result<usize, Error> {
+    text.parse().ok().filter(|limit| *limit >= 1).ok_or_else(|| {
+        Error::Parameter(format!(
+            "`limit` is `{}`, expected a whole number, at least 1",
+            shown(text)
+        ))
+    })
+}
+
+/// The jobs that the filter lets through. The tag stands for all that there is, so it changes more often than a
+/// filtered list does, and never too seldom.
+pub(super) fn list(api: &Api, head: &Head, query: &Query) -> Result<Response, Error> {
+    let filter = Filter::new(query)?;
+    let (tag, pipelines, jobs) = {
+        let image = api.model.read();
+        let before = match filter.before {
+            None => None,
+            Some(id) => Some(image.jobs_before(id).ok_or(Error::UnknownJob)?),
+        };
+        let tag = format!("\"{}-{}\"", api.start_mark, image.revision());
+        if is_known(head, &tag) {
+            return Ok(reply::empty(304).with_header(reply::header("ETag", &tag)));
+        }
+        let jobs = match before {
+            None => filter.take(image.jobs()),
+            Some(jobs) => filter.take(jobs),
+        };
+        (tag, Arc::clone(image.pipelines()), jobs)
+    };
+    // Nothing is locked any more: what comes now takes time.
+    Ok(reply::json_bytes(200, print_list(&pipelines, &jobs)).with_header(reply::header("ETag", &tag)))
+}
+
+fn print_list(pipelines: &[PipelineView], jobs: &[Arc<str>]) -> Vec<u8> {
+    let pipelines = serde_json::to_string(pipelines).expect("pipelines are made of what JSON can hold");
+    let frame = [r#"{"pipelines":"#, &pipelines, r#","jobs":["#, "]}"];
+    let length =
+        frame.iter().map(|piece| piece.len()).sum::<usize>() + jobs.iter().map(|job| job.len() + 1).sum::<usize>();
+    let mut body = Vec::with_capacity(length);
+    let [start, pipelines, middle, end] = frame;
+    for piece in [start, pipelines, middle] {
+        body.extend_from_slice(piece.as_bytes());
+    }
+    for (index, job) in jobs.iter().enumerate() {
+        if index > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(job.as_bytes());
+    }
+    body.extend_from_slice(end.as_bytes());
+    body
+}
+
+/// Whether the client has what this tag stands for. Tags are compared without their weakness, as RFC 9110 has it; none of
+/// ours holds a comma.
+fn is_known(head: &Head, tag: &str) -> bool {
+    head.headers
+        .iter()
+        .filter(|header| header.field.equiv("If-None-Match"))
+        .flat_map(|header| header.value.as_str().split(','))
+        .map(str::trim)
+        .any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+}
+
+pub(super) fn detail(api: &Api, query: &Query) -> Result<Answer, Error> {
+    let id = query.job_id()?;
+    let wait = match query.first("wait") {
+        None => Duration::ZERO,
+        Some(text) => parse_wait(text)?,
+    };
+    if wait.is_zero() {
+        let entry = api.model.read().job(id).map(Entry::json).ok_or(Error::UnknownJob)?;
+        return Ok(Answer::Ready(reply::json_bytes(200, SharedText(entry))));
+    }
+    let waker = Arc::new(Waker::new().map_err(|_| Error::Busy)?);
+    Ok(Answer::Later(Box::new(Detail {
+        // Before the first look, or an end that comes between the two is missed.
+        watch: api.model.watch(id, waker),
+        model: Arc::clone(&api.model),
+        health: Arc::clone(&api.health),
+        id,
+        deadline: Instant::now() + wait,
+    })))
+}
+
+fn parse_wait(text: &str) -> Result<Duration, Error> {
+    let wait_ms = duration::parse(text).map_err(|what| Error::Parameter(format!("`wait` is {what}")))?;
+    Ok(Duration::from_millis(wait_ms.unsigned_abs()).min(LONGEST_WAIT))
+}
+
+/// Waits for the end of a job.
+struct Detail {
+    watch: Watch,
+    model: Arc<ReadModel>,
+    health: Arc<Health>,
+    id: JobId,
+    deadline: Instant,
+}
+
+impl Later for Detail {
+    fn waker(&self) -> BorrowedFd<'_> {
+        self.watch.waker().as_fd()
+    }
+
+    fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    fn answer(&mut self) -> Option<Response> {
+        let is_last_chance = Instant::now() >= self.deadline || self.health.refusal() == Some(Refusal::Stopping);
+        let image = self.model.read();
+        match image.job(self.id) {
+            None => Some(Error::UnknownJob.to_response()),
+            Some(entry) if is_last_chance || entry.status.has_ended() => {
+                Some(reply::json_bytes(200, SharedText(entry.json())))
+            }
+            Some(_) => None,
+        }
+    }
+}
+
+/// A body that is not copied.
+struct SharedText(Arc<str>);
+
+impl AsRef<[u8]> for SharedText {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}

@@ -1,0 +1,188 @@
+//! `prunner serve`: puts the parts together, runs the main loop, and takes them apart again.
+
+use std::env;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, unbounded};
+
+use crate::api::auth::Auth;
+use crate::api::{Api, Parts};
+use crate::cli::output::{Failure, Status};
+use crate::clock::{Clock, wall_ms};
+use crate::config::Config;
+use crate::definition::{self, Search};
+use crate::health::Health;
+use crate::http::{self, Server};
+use crate::main_loop::{Event, MainLoop, Release};
+use crate::read_model::ReadModel;
+use crate::requests::Request;
+use crate::scheduler::{Limits, Scheduler};
+use crate::secret::IfMissing;
+use crate::store::{self, DataDirectory, OpenError, Store};
+use crate::task::{Followers, Settings, Workers, kill_leftovers};
+use crate::{environment, log, process_one, reload, signals};
+
+/// How long what an earlier prunner left running may take to die.
+const LEFTOVER_PATIENCE: Duration = Duration::from_secs(5);
+/// How long answers that are under way may take when all else has ended.
+const ANSWER_GRACE: Duration = Duration::from_secs(1);
+
+pub(super) fn search(config: &Config) -> Search {
+    Search {
+        path: config.path.clone(),
+        pattern: config.pattern.clone(),
+        data: config.data.clone(),
+    }
+}
+
+pub(super) fn run(config: &Config) -> Result<Status, Failure> {
+    if process_one::is_process_one() {
+        return process_one::run_child().map(Status).map_err(Failure::usage);
+    }
+    signals::clean_up_inheritance().map_err(Failure::usage)?;
+    let clock = Clock::new();
+    let secret = config.secret(IfMissing::Make).map_err(Failure::usage)?;
+    let search = search(config);
+    let loaded = definition::load(&search);
+    if !reload::report(&loaded) {
+        let message = format!(
+            "the pipeline files are wrong: {} errors, named above",
+            loaded.errors.len()
+        );
+        return Err(Failure::usage(message));
+    }
+    let listeners = http::bind(&config.address)
+        .map_err(|error| Failure::usage(format!("failed to listen at `{}`: {error}", config.address)))?;
+    let address = listeners[0].local_addr().map_err(Failure::usage)?;
+    let environment = environment::of_tasks(env::vars_os(), &config.env_files, Some(&reachable(address).to_string()))
+        .map_err(Failure::usage)?;
+
+    let directory = DataDirectory::open(&config.data).map_err(|error| match error {
+        OpenError::InUse { .. } => Failure {
+            status: Status::REFUSED,
+            message: Some(error.to_string()),
+        },
+        OpenError::Io(..) => Failure::usage(error),
+    })?;
+    let (events, receiver) = unbounded::<Event>();
+    let arrived = {
+        let (stopping, search, reloading) = (events.clone(), search.clone(), asker(&events));
+        signals::listen(
+            move || drop(stopping.send(Event::SignalsArrived)),
+            move || reload::reload(&search, &reloading),
+        )
+    }
+    .map_err(Failure::usage)?;
+
+    let recovered = store::recover(&directory.path, wall_ms()).map_err(|error| {
+        Failure::usage(format!(
+            "failed to read the state in `{}`: {error}",
+            directory.path.display()
+        ))
+    })?;
+    for message in &recovered.messages {
+        log::warning(message, &[]);
+    }
+    for left in kill_leftovers(&directory.path, &recovered.leftovers, LEFTOVER_PATIENCE) {
+        log::warning("a process of an earlier run can't be ended", &[("process", &left)]);
+    }
+    let data = directory.path.clone();
+    let logs = data.join("logs");
+    let model = Arc::new(ReadModel::new(recovered.image));
+    let health = Arc::new(Health::default());
+    let followers = Followers::new();
+    let settings = Settings {
+        logs: logs.clone(),
+        data,
+        shell: config.shell.clone(),
+        environment,
+    };
+    let exits = events.clone();
+    let report = Box::new(move |task, exit| drop(exits.send(Event::TaskExited { task, exit })));
+    let workers = Arc::new(Workers::new(settings, Arc::clone(&followers), report));
+
+    let limits = Limits {
+        max_tasks: config.max_tasks,
+        kill_grace_ms: config.kill_grace_ms,
+    };
+    let pipelines = loaded.pipelines.len();
+    let mut scheduler = Scheduler::new(limits, loaded.pipelines);
+    scheduler.restore(clock.now(), recovered.waiting, recovered.ended);
+    let store = Store::start(
+        store::Parts {
+            directory,
+            model: Arc::clone(&model),
+            health: Arc::clone(&health),
+            journal: recovered.journal,
+        },
+        {
+            let workers = Arc::clone(&workers);
+            move |release: Release| release.carry_out(&workers)
+        },
+        {
+            let events = events.clone();
+            move |is_troubled| drop(events.send(Event::StorageTroubled(is_troubled)))
+        },
+    )
+    .map_err(|error| Failure::usage(format!("failed to write the state: {error}")))?;
+
+    if config.watch {
+        let interval = Duration::from_millis(u64::try_from(config.poll_interval_ms).unwrap_or(1));
+        reload::watch(search.clone(), interval, asker(&events)).map_err(Failure::usage)?;
+    }
+    let api = Api::new(Parts {
+        model: Arc::clone(&model),
+        health: Arc::clone(&health),
+        auth: Auth::new(&secret),
+        followers,
+        logs,
+        search,
+        ask: Box::new(asker(&events)),
+        now_wall_ms: Box::new(wall_ms),
+    });
+    let main_loop = MainLoop {
+        clock,
+        scheduler,
+        events: receiver,
+        arrived,
+        workers,
+        store,
+        health: Arc::clone(&health),
+        shown: Vec::new(),
+        interrupts: 0,
+        releases: Vec::new(),
+    };
+    let server = Server::start(listeners, Arc::new(api)).map_err(Failure::usage)?;
+    log::info(
+        "serving",
+        &[
+            ("address", &address),
+            ("pipelines", &pipelines),
+            ("version", &env!("CARGO_PKG_VERSION")),
+        ],
+    );
+
+    main_loop.run().finish();
+    model.wake_all();
+    server.stop(ANSWER_GRACE);
+    log::info("ended", &[]);
+    Ok(Status::DONE)
+}
+
+fn asker(events: &Sender<Event>) -> impl Fn(Request) + Send + Sync + 'static {
+    let events = events.clone();
+    // The receiver goes with the main loop: who asks later waits in vain, and is told so.
+    move |request| drop(events.send(Event::Requested(request)))
+}
+
+/// Where a process on this machine reaches a server that listens there.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip == Ipv6Addr::UNSPECIFIED => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}

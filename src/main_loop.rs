@@ -1,0 +1,281 @@
+//! The one thread that decides: takes events, asks the scheduler, and hands out what is to be done.
+//!
+//! One turn: wait for an event or a deadline; decide on every event that is there; do what need not wait; give the store
+//! one batch of changes, with the answers and starts that must follow them. The loop never touches the disk or a socket,
+//! so nothing slow ever delays a decision.
+//!
+//! Surprise: signals are read from flags, not from their events. An event only wakes the loop; so the loop can look at
+//! the flags first when a task died of a signal that may have been meant for all of us.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use uuid::{NoContext, Timestamp as UuidTimestamp, Uuid};
+
+use crate::clock::Clock;
+use crate::health::Health;
+use crate::job::{Change, JobId, JobStatus, TaskRef, TaskStatus};
+use crate::log;
+use crate::requests::{Reply, Request};
+use crate::scheduler::{
+    NotLive, Order, Outcome, PipelineView, ScheduleError, ScheduleRequest, Scheduler, Shutdown, TaskExit,
+};
+use crate::signals::{Arrived, Stop};
+use crate::store::{Batch, Store};
+use crate::task::{PreparedTask, Workers};
+use crate::timestamp::Timestamp;
+
+/// Whatever can wake the program.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Requested(Request),
+    TaskExited {
+        task: TaskRef,
+        exit: TaskExit,
+    },
+    /// Which ones, the flags tell.
+    SignalsArrived,
+    /// It began, or it is over.
+    StorageTroubled(bool),
+}
+
+/// What waits until the changes of its batch are on disk.
+pub(crate) enum Release {
+    Scheduled(Reply<Result<JobId, ScheduleError>>, Result<JobId, ScheduleError>),
+    Canceled(Reply<Result<(), NotLive>>, Result<(), NotLive>),
+    Reloaded(Reply<()>),
+    Launch(PreparedTask),
+}
+
+impl Release {
+    /// Lets it go.
+    pub(crate) fn carry_out(self, workers: &Workers) {
+        // A client that no longer waits for its answer has dropped the other end.
+        match self {
+            Release::Scheduled(reply, answer) => drop(reply.send(answer)),
+            Release::Canceled(reply, answer) => drop(reply.send(answer)),
+            Release::Reloaded(reply) => drop(reply.send(())),
+            Release::Launch(task) => workers.launch(task),
+        }
+    }
+}
+
+/// The main loop with all that it talks to.
+pub(crate) struct MainLoop {
+    pub clock: Clock,
+    pub scheduler: Scheduler,
+    pub events: Receiver<Event>,
+    pub arrived: Arrived,
+    pub workers: Arc<Workers>,
+    pub store: Store<Release>,
+    pub health: Arc<Health>,
+    /// As they were shown last.
+    pub shown: Vec<PipelineView>,
+    /// Counts the interrupts.
+    pub interrupts: usize,
+    pub releases: Vec<Release>,
+}
+
+/// Events that one turn takes at most, so that a flood of them can't keep the first from being saved.
+const MAX_EVENTS_PER_TURN: usize = 1000;
+
+impl MainLoop {
+    /// Runs until a shutdown is complete. Returns the store, which may still have batches to write.
+    pub(crate) fn run(mut self) -> Store<Release> {
+        loop {
+            // The first turn carries out what the restart of old jobs ordered.
+            if self.act() {
+                return self.store;
+            }
+            self.handle_signals();
+            let first = self.wait();
+            let now = self.clock.now();
+            if let Some(event) = first {
+                self.handle(now, event);
+            }
+            for event in self.events.clone().try_iter().take(MAX_EVENTS_PER_TURN) {
+                self.handle(now, event);
+            }
+            if self.scheduler.next_deadline().is_some_and(|at_ms| at_ms <= now.mono_ms) {
+                self.scheduler.tick(now);
+            }
+        }
+    }
+
+    /// The next event, or `None` at the next deadline.
+    fn wait(&self) -> Option<Event> {
+        let Some(at_ms) = self.scheduler.next_deadline() else {
+            return Some(
+                self.events
+                    .recv()
+                    .expect("the loop's own senders live as long as it does"),
+            );
+        };
+        match self.events.recv_deadline(self.clock.instant(at_ms)) {
+            Ok(event) => Some(event),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => unreachable!("the loop's own senders live as long as it does"),
+        }
+    }
+
+    fn handle(&mut self, now: Timestamp, event: Event) {
+        match event {
+            Event::Requested(Request::Schedule { request, reply }) => self.schedule(now, request, reply),
+            Event::Requested(Request::Cancel { job, by, reply }) => {
+                let answer = self.scheduler.cancel(now, job, &by);
+                self.releases.push(Release::Canceled(reply, answer));
+            }
+            Event::Requested(Request::Reload { pipelines, reply }) => {
+                log::info("pipelines loaded", &[("pipelines", &pipelines.len())]);
+                self.scheduler.replace_pipelines(now, pipelines);
+                self.releases.extend(reply.map(Release::Reloaded));
+            }
+            Event::TaskExited { task, exit } => {
+                if died_of_a_common_signal(&exit) {
+                    self.handle_signals();
+                }
+                self.scheduler.task_exited(now, task, exit);
+            }
+            Event::SignalsArrived => self.handle_signals(),
+            Event::StorageTroubled(is_held) => self.scheduler.hold(now, is_held),
+        }
+    }
+
+    fn schedule(&mut self, now: Timestamp, request: ScheduleRequest, reply: Reply<Result<JobId, ScheduleError>>) {
+        let id = new_job_id(now);
+        let answer = self.scheduler.schedule(now, id, request).map(|()| id);
+        if let Err(error) = &answer {
+            log::info("request refused", &[("reason", error)]);
+        }
+        self.releases.push(Release::Scheduled(reply, answer));
+    }
+
+    fn handle_signals(&mut self) {
+        while let Some(stop) = self.arrived.take() {
+            let how = match stop {
+                Stop::Interrupt => {
+                    self.interrupts += 1;
+                    if self.interrupts == 1 {
+                        Shutdown::Drain
+                    } else {
+                        Shutdown::Stop
+                    }
+                }
+                Stop::Terminate | Stop::HangUp => Shutdown::Stop,
+            };
+            let message = match how {
+                Shutdown::Drain => "shutting down when the running jobs have ended; interrupt again to stop them",
+                Shutdown::Stop => "shutting down, running jobs are stopped",
+            };
+            log::info(message, &[("signal", &stop.name())]);
+            self.health.set_stopping();
+            self.scheduler.shut_down(self.clock.now(), how);
+        }
+    }
+
+    /// Carries out what the scheduler ordered. True: the shutdown is complete.
+    fn act(&mut self) -> bool {
+        let mut changes = Vec::new();
+        let mut exits = false;
+        for order in self.scheduler.take_orders() {
+            match order {
+                Order::Save(change) => {
+                    report(&change);
+                    changes.push(change);
+                }
+                Order::StartTask { start, after_save } => {
+                    let task = self.workers.prepare(start);
+                    if after_save {
+                        self.releases.push(Release::Launch(task));
+                    } else {
+                        self.workers.launch(task);
+                    }
+                }
+                Order::StopTask(task) => self.workers.interrupt(task),
+                Order::KillTask(task) => self.workers.kill(task),
+                Order::AbandonTask(task) => self.workers.abandon(task),
+                Order::Exit => exits = true,
+            }
+        }
+        let views = self.scheduler.pipeline_views();
+        let pipelines = (views != self.shown).then(|| {
+            self.shown.clone_from(&views);
+            Arc::from(views)
+        });
+        let releases = std::mem::take(&mut self.releases);
+        if !changes.is_empty() || pipelines.is_some() || !releases.is_empty() {
+            self.store.save(Batch {
+                changes,
+                pipelines,
+                releases,
+            });
+        }
+        exits
+    }
+}
+
+/// Where prunner and its tasks are signaled at once, as systemd does, the exit may be here before our own signal was
+/// looked at.
+fn died_of_a_common_signal(exit: &TaskExit) -> bool {
+    !exit.stopped && matches!(exit.outcome, Outcome::Signaled(2 | 15) | Outcome::Exited(130 | 143))
+}
+
+fn new_job_id(now: Timestamp) -> JobId {
+    let milliseconds = u64::try_from(now.wall_ms).unwrap_or(0);
+    let nanoseconds = u32::try_from(milliseconds % 1000).unwrap_or(0) * 1_000_000;
+    JobId(Uuid::new_v7(UuidTimestamp::from_unix(
+        NoContext,
+        milliseconds / 1000,
+        nanoseconds,
+    )))
+}
+
+/// One line in the log for each thing that happened.
+fn report(change: &Change) {
+    match change {
+        Change::Job(record) => log::info(
+            "job accepted",
+            &[
+                ("job", &record.id),
+                ("pipeline", &record.pipeline),
+                ("status", &record.status.as_str()),
+                ("user", &record.user),
+            ],
+        ),
+        Change::Start { job, .. } => log::info("job started", &[("job", job)]),
+        Change::Task {
+            job,
+            index,
+            progress,
+            fails_job,
+        } => {
+            if *fails_job {
+                log::warning(
+                    "job fails",
+                    &[("job", job), ("task", index), ("error", &progress.error)],
+                );
+            }
+            if !progress.note.is_empty() && progress.status != TaskStatus::Running {
+                log::warning(
+                    "task ended with a note",
+                    &[("job", job), ("task", index), ("note", &progress.note)],
+                );
+            }
+        }
+        Change::Cancel { job, reason } => log::info("job is being stopped", &[("job", job), ("reason", reason)]),
+        Change::DelayOver { .. } => {}
+        Change::End {
+            job, status, reason, ..
+        } => {
+            if *status == JobStatus::Succeeded || reason.is_empty() {
+                log::info("job ended", &[("job", job), ("status", &status.as_str())]);
+            } else {
+                log::info(
+                    "job ended",
+                    &[("job", job), ("status", &status.as_str()), ("reason", reason)],
+                );
+            }
+        }
+        Change::Forget { job } => log::debug("job forgotten", &[("job", job)]),
+    }
+}

@@ -1,0 +1,840 @@
+//! What must and must not happen, remembered by itself: shares no code with the scheduler and knows nothing of how it
+//! decides.
+//!
+//! The model is told of a call before the scheduler is (`will_…`), then sees every order in turn and panics at one that
+//! is not allowed at that point, and in the end (`check_at_rest`) panics where something is missing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::shape::{OnError, Shape};
+use crate::definition::Queue;
+use crate::job::{Change, JobId, JobRecord, JobStatus, TaskProgress, TaskRef, TaskStatus};
+use crate::scheduler::{Order, Outcome, PipelineView, ScheduleError, TaskExit};
+use crate::timestamp::Timestamp;
+
+const GIVE_UP_MS: i64 = 5_000;
+
+#[derive(Clone, Debug)]
+pub(super) struct Model {
+    pub max_tasks: usize,
+    pub grace_ms: i64,
+    pub defined: BTreeMap<String, Arc<Shape>>,
+    /// The limits that hold, also of pipelines that are gone.
+    limits: BTreeMap<String, Arc<Shape>>,
+    pub jobs: BTreeMap<JobId, ModelJob>,
+    /// Wait lists in their order.
+    waiting: BTreeMap<String, Vec<JobId>>,
+    /// Jobs that run, by their start.
+    running: Vec<JobId>,
+    /// Ended jobs that are remembered, oldest first; those that started apart from the others.
+    kept: BTreeMap<(String, bool), Vec<Kept>>,
+    pub is_held: bool,
+    pub shuts_down: bool,
+    pub has_exited: bool,
+    /// What the call that goes on must bring, each once.
+    expected_job: Option<(JobId, Decision)>,
+    expected_redefinitions: BTreeSet<JobId>,
+    expected_ends: BTreeMap<JobId, JobStatus>,
+    expected_cancels: BTreeSet<JobId>,
+    expected_exit: Option<(TaskRef, TaskProgress, bool)>,
+    expected_start: Option<TaskRef>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct ModelJob {
+    pub pipeline: String,
+    shape: Arc<Shape>,
+    /// The one whose tasks stand in its record on disk.
+    saved_shape: Arc<Shape>,
+    partition: String,
+    has_x: bool,
+    created_wall_ms: i64,
+    start_after_wall_ms: Option<i64>,
+    replaces: Option<JobId>,
+    pub state: State,
+    tasks: Vec<ModelTask>,
+    failed_task: Option<usize>,
+    is_canceled: bool,
+    had_exit: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Asked,
+    Waiting { not_before_ms: Option<i64> },
+    Running,
+    Ended(JobStatus),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ModelTask {
+    Waiting,
+    Running,
+    Stopping { since_ms: i64 },
+    Killed { since_ms: i64 },
+    Abandoned,
+    Ended(TaskStatus),
+}
+
+impl ModelTask {
+    fn is_active(self) -> bool {
+        !matches!(self, ModelTask::Waiting | ModelTask::Ended(_))
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    job: JobId,
+    end_ms: i64,
+    end_wall_ms: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    Starts,
+    Waits,
+    Replaces(JobId),
+}
+
+impl ModelJob {
+    fn is_stopped(&self) -> bool {
+        self.is_canceled || (self.failed_task.is_some() && !self.shape.keeps_going)
+    }
+
+    /// Nothing is in the way of this task, but for the limit on all.
+    fn may_run(&self, index: usize) -> bool {
+        self.tasks[index] == ModelTask::Waiting
+            && !self.is_stopped()
+            && self.shape.tasks[index]
+                .depends_on
+                .iter()
+                .all(|&on| self.tasks[on] == ModelTask::Ended(TaskStatus::Done))
+    }
+
+    /// It can never run.
+    fn is_hopeless(&self, index: usize) -> bool {
+        let is_lost = |&on: &usize| matches!(self.tasks[on], ModelTask::Ended(status) if status != TaskStatus::Done);
+        self.tasks[index] == ModelTask::Waiting
+            && (self.is_stopped() || self.shape.tasks[index].depends_on.iter().any(is_lost))
+    }
+
+    fn all_ended(&self) -> bool {
+        self.tasks.iter().all(|task| matches!(task, ModelTask::Ended(_)))
+    }
+
+    /// `on_error` must come now.
+    fn owes_on_error(&self) -> bool {
+        self.state == State::Running
+            && self.shape.on_error.is_some()
+            && self.failed_task.is_some()
+            && !self.is_canceled
+            && self.tasks.len() == self.shape.tasks.len()
+            && self.all_ended()
+    }
+
+    fn is_marker(&self, index: usize) -> bool {
+        match self.shape.tasks.get(index) {
+            Some(task) => task.is_marker,
+            None => self.shape.on_error == Some(OnError::Marker),
+        }
+    }
+
+    fn next_task(&self) -> Option<usize> {
+        let mut in_order = self.shape.file_order.iter().copied();
+        in_order
+            .find(|&index| !self.is_marker(index) && self.may_run(index))
+            .or_else(|| {
+                let owes = self.owes_on_error() && self.shape.on_error == Some(OnError::Script);
+                owes.then_some(self.shape.tasks.len())
+            })
+    }
+
+    fn status_at_end(&self) -> JobStatus {
+        if self.is_canceled {
+            JobStatus::Canceled
+        } else if self.failed_task.is_some() {
+            JobStatus::Failed
+        } else {
+            JobStatus::Succeeded
+        }
+    }
+
+    fn fits(&self, shape: &Shape) -> bool {
+        self.has_x || !shape.needs_x
+    }
+}
+
+impl Model {
+    pub(super) fn new(max_tasks: usize, grace_ms: i64, defined: BTreeMap<String, Arc<Shape>>) -> Model {
+        Model {
+            max_tasks,
+            grace_ms,
+            limits: defined.clone(),
+            defined,
+            jobs: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            running: Vec::new(),
+            kept: BTreeMap::new(),
+            is_held: false,
+            shuts_down: false,
+            has_exited: false,
+            expected_job: None,
+            expected_redefinitions: BTreeSet::new(),
+            expected_ends: BTreeMap::new(),
+            expected_cancels: BTreeSet::new(),
+            expected_exit: None,
+            expected_start: None,
+        }
+    }
+
+    pub(super) fn waiting_count(&self) -> usize {
+        self.waiting.values().map(Vec::len).sum()
+    }
+
+    fn runs(&self, pipeline: &str) -> usize {
+        self.running
+            .iter()
+            .filter(|job| self.jobs[job].pipeline == pipeline)
+            .count()
+    }
+
+    fn active_count(&self) -> usize {
+        let tasks = self.jobs.values().flat_map(|job| &job.tasks);
+        tasks.filter(|task| task.is_active()).count()
+    }
+
+    /// What a request must lead to.
+    pub(super) fn decide(&self, pipeline: &str, partition: &str, has_x: bool) -> Result<Decision, ScheduleError> {
+        if self.shuts_down {
+            return Err(ScheduleError::ShuttingDown);
+        }
+        let Some(shape) = self.defined.get(pipeline) else {
+            return Err(ScheduleError::UnknownPipeline(pipeline.to_owned()));
+        };
+        if shape.needs_x && !has_x {
+            return Err(ScheduleError::BadVariables(String::new()));
+        }
+        if shape.delay_ms == 0 && self.runs(pipeline) < shape.concurrency && !self.is_held {
+            return Ok(Decision::Starts);
+        }
+        let list = self.waiting.get(pipeline).map_or(&[][..], Vec::as_slice);
+        let (full, counted): (usize, Vec<JobId>) = match shape.queue {
+            Queue::Append { limit: None } => return Ok(Decision::Waits),
+            Queue::Append { limit: Some(0) } | Queue::Replace { limit: 0 } => {
+                return Err(ScheduleError::QueueDisabled);
+            }
+            Queue::Append { limit: Some(limit) } => {
+                return if list.len() < limit {
+                    Ok(Decision::Waits)
+                } else {
+                    Err(ScheduleError::QueueFull)
+                };
+            }
+            Queue::Replace { limit } => (limit, list.to_vec()),
+            Queue::PartitionedReplace { limit } => {
+                let same = list.iter().filter(|job| self.jobs[job].partition == partition);
+                (limit, same.copied().collect())
+            }
+        };
+        if counted.len() < full {
+            Ok(Decision::Waits)
+        } else {
+            Ok(Decision::Replaces(*counted.last().expect("a limit of 0 was refused")))
+        }
+    }
+
+    pub(super) fn will_accept(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        pipeline: &str,
+        partition: &str,
+        has_x: bool,
+        decision: Decision,
+    ) {
+        let shape = Arc::clone(&self.defined[pipeline]);
+        let delay_ms = (shape.delay_ms > 0).then_some(shape.delay_ms);
+        let job = ModelJob {
+            pipeline: pipeline.to_owned(),
+            saved_shape: Arc::clone(&shape),
+            shape,
+            partition: partition.to_owned(),
+            has_x,
+            created_wall_ms: now.wall_ms,
+            start_after_wall_ms: delay_ms.map(|delay_ms| now.wall_ms + delay_ms),
+            replaces: None,
+            state: State::Asked,
+            tasks: Vec::new(),
+            failed_task: None,
+            is_canceled: false,
+            had_exit: false,
+        };
+        assert!(self.jobs.insert(id, job).is_none());
+        if let Decision::Replaces(old) = decision {
+            self.expected_ends.insert(old, JobStatus::Replaced);
+        }
+        self.expected_job = Some((id, decision));
+    }
+
+    /// Returns whether the job is still there to be canceled.
+    pub(super) fn will_cancel(&mut self, id: JobId) -> bool {
+        match self.jobs[&id].state {
+            State::Waiting { .. } => {
+                self.expected_ends.insert(id, JobStatus::Canceled);
+                true
+            }
+            State::Running => {
+                if !self.jobs[&id].is_canceled {
+                    self.expected_cancels.insert(id);
+                }
+                true
+            }
+            State::Asked | State::Ended(_) => false,
+        }
+    }
+
+    pub(super) fn will_stop_all(&mut self) {
+        let running = self.running.iter().copied();
+        self.expected_cancels = running.filter(|id| !self.jobs[id].is_canceled).collect();
+    }
+
+    pub(super) fn will_exit(&mut self, now: Timestamp, task: TaskRef, exit: &TaskExit) {
+        let job = &self.jobs[&task.job];
+        let was_stopped = exit.stopped
+            || (job.tasks[task.index] != ModelTask::Running
+                && matches!(exit.outcome, Outcome::Signaled(2 | 15) | Outcome::Exited(130)));
+        let forgives = job.shape.tasks.get(task.index).is_some_and(|task| task.allow_failure);
+        let (mut status, exit_code) = match &exit.outcome {
+            Outcome::Exited(0) => (TaskStatus::Done, 0),
+            Outcome::Exited(130 | 137) | Outcome::Signaled(_) | Outcome::NotStarted(_) if was_stopped => {
+                (TaskStatus::Canceled, -1)
+            }
+            Outcome::Exited(code) => (TaskStatus::Error, *code),
+            Outcome::Signaled(signal) => (TaskStatus::Error, 128 + signal),
+            Outcome::NotStarted(_) | Outcome::WantsTerminal => (TaskStatus::Error, -1),
+        };
+        if status == TaskStatus::Error && !was_stopped && forgives {
+            status = TaskStatus::Done;
+        }
+        let fails = status == TaskStatus::Error && !was_stopped && job.failed_task.is_none() && !job.is_canceled;
+        let progress = TaskProgress {
+            status,
+            end_ms: Some(now.wall_ms),
+            exit_code,
+            ..TaskProgress::default()
+        };
+        self.expected_exit = Some((task, progress, fails));
+    }
+
+    pub(super) fn will_reload(&mut self, defined: BTreeMap<String, Arc<Shape>>) {
+        self.limits.extend(defined.clone());
+        self.defined = defined;
+    }
+
+    /// Prunner has ended, or died, and starts again. What ran then is interrupted.
+    pub(super) fn will_restart(&mut self, now: Timestamp, defined: BTreeMap<String, Arc<Shape>>) {
+        self.forget_expectations();
+        self.jobs.retain(|_, job| job.state != State::Asked);
+        for id in std::mem::take(&mut self.running) {
+            let job = self.jobs.get_mut(&id).unwrap();
+            let status = if job.is_canceled {
+                JobStatus::Canceled
+            } else {
+                JobStatus::Interrupted
+            };
+            job.state = State::Ended(status);
+            job.tasks.clear();
+            self.keep(now, id, true);
+        }
+        for list in self.kept.values_mut() {
+            list.sort_by_key(|kept| (kept.end_wall_ms, kept.job));
+            for kept in list {
+                kept.end_ms = now.mono_ms - (now.wall_ms - kept.end_wall_ms).max(0);
+            }
+        }
+        self.limits.clone_from(&defined);
+        self.defined = defined;
+        self.is_held = false;
+        self.shuts_down = false;
+        self.has_exited = false;
+        for (pipeline, list) in &self.waiting {
+            for id in list {
+                let job = &self.jobs[id];
+                if let Some(old) = job.replaces
+                    && list.contains(&old)
+                {
+                    self.expected_ends.insert(old, JobStatus::Replaced);
+                }
+                if !self.defined.get(pipeline).is_some_and(|shape| job.fits(shape)) {
+                    self.expected_ends.entry(*id).or_insert(JobStatus::Canceled);
+                }
+            }
+        }
+        for (&id, job) in &mut self.jobs {
+            if !matches!(job.state, State::Waiting { .. }) || self.expected_ends.contains_key(&id) {
+                continue;
+            }
+            let left_ms = job.start_after_wall_ms.map_or(0, |start_after_ms| {
+                (start_after_ms - now.wall_ms).min(start_after_ms - job.created_wall_ms)
+            });
+            job.state = State::Waiting {
+                not_before_ms: (left_ms > 0).then(|| now.mono_ms + left_ms),
+            };
+            let shape = &self.defined[&job.pipeline];
+            let dependencies =
+                |shape: &Shape| -> Vec<Vec<usize>> { shape.tasks.iter().map(|task| task.depends_on.clone()).collect() };
+            if dependencies(shape) != dependencies(&job.saved_shape) {
+                self.expected_redefinitions.insert(id);
+            }
+            job.shape = Arc::clone(shape);
+        }
+    }
+
+    pub(super) fn forget_expectations(&mut self) {
+        self.expected_job = None;
+        self.expected_redefinitions.clear();
+        self.expected_ends.clear();
+        self.expected_cancels.clear();
+        self.expected_exit = None;
+        self.expected_start = None;
+    }
+
+    pub(super) fn see(&mut self, now: Timestamp, order: &Order) {
+        assert!(
+            self.expected_start.is_none() || matches!(order, Order::StartTask { .. }),
+            "a task that is saved as running is started at once"
+        );
+        match order {
+            Order::Save(change) => self.see_change(now, change),
+            Order::StartTask { start, after_save } => {
+                assert_eq!(
+                    Some(start.task),
+                    self.expected_start.take(),
+                    "a start that is not saved before"
+                );
+                let job = &self.jobs[&start.task.job];
+                assert_eq!(
+                    *after_save, !job.had_exit,
+                    "first tasks wait for the save of their job, no others"
+                );
+                let failed_name = job.failed_task.map(|index| format!("t{index}"));
+                let expected_name = failed_name.filter(|_| start.task.index == job.shape.tasks.len());
+                let name = start.failure.as_ref().map(|failure| failure.task_name.to_string());
+                assert_eq!(
+                    name, expected_name,
+                    "on_error knows the first task that failed, others know none"
+                );
+            }
+            Order::StopTask(task) => {
+                let job = self.jobs.get_mut(&task.job).unwrap();
+                let is_on_error = task.index == job.shape.tasks.len();
+                assert!(
+                    job.is_canceled || (job.is_stopped() && !is_on_error),
+                    "a stop without a reason"
+                );
+                assert_eq!(
+                    job.tasks[task.index],
+                    ModelTask::Running,
+                    "only what runs is stopped, once"
+                );
+                job.tasks[task.index] = ModelTask::Stopping { since_ms: now.mono_ms };
+            }
+            Order::KillTask(task) => {
+                let state = self.task(*task);
+                let ModelTask::Stopping { since_ms } = *state else {
+                    panic!("a kill of a task that is {state:?}");
+                };
+                *state = ModelTask::Killed { since_ms: now.mono_ms };
+                assert!(now.mono_ms >= since_ms + self.grace_ms, "killed within its grace");
+            }
+            Order::AbandonTask(task) => {
+                let state = self.task(*task);
+                let ModelTask::Killed { since_ms } = *state else {
+                    panic!("a task is given up that is {state:?}");
+                };
+                *state = ModelTask::Abandoned;
+                assert!(now.mono_ms >= since_ms + GIVE_UP_MS, "given up too early");
+            }
+            Order::Exit => {
+                assert!(
+                    self.shuts_down && self.running.is_empty() && !self.has_exited,
+                    "an exit too many or too early"
+                );
+                self.has_exited = true;
+            }
+        }
+    }
+
+    fn task(&mut self, task: TaskRef) -> &mut ModelTask {
+        &mut self.jobs.get_mut(&task.job).unwrap().tasks[task.index]
+    }
+
+    fn see_change(&mut self, now: Timestamp, change: &Change) {
+        match change {
+            Change::Job(record) => self.see_job(now, record),
+            Change::Start { job, start_ms } => {
+                assert_eq!(*start_ms, now.wall_ms);
+                self.see_start(*job);
+            }
+            Change::Task {
+                job,
+                index,
+                progress,
+                fails_job,
+            } => {
+                let task = TaskRef {
+                    job: *job,
+                    index: *index,
+                };
+                self.see_task(now, task, progress, *fails_job);
+            }
+            Change::Cancel { job, reason } => {
+                assert!(self.expected_cancels.remove(job), "nobody canceled it");
+                assert!(!reason.is_empty());
+                self.jobs.get_mut(job).unwrap().is_canceled = true;
+            }
+            Change::DelayOver { job } => {
+                let job = self.jobs.get_mut(job).unwrap();
+                let State::Waiting { not_before_ms } = job.state else {
+                    panic!("the delay of a job is over that is {:?}", job.state);
+                };
+                assert!(
+                    not_before_ms.is_none_or(|at_ms| at_ms <= now.mono_ms),
+                    "its delay still runs"
+                );
+                job.state = State::Waiting { not_before_ms: None };
+            }
+            Change::End {
+                job,
+                end_ms,
+                status,
+                reason,
+            } => {
+                assert_eq!(*end_ms, now.wall_ms);
+                assert_eq!(
+                    !reason.is_empty(),
+                    *status != JobStatus::Succeeded && *status != JobStatus::Failed
+                );
+                self.see_end(now, *job, *status);
+            }
+            Change::Forget { job } => self.see_forget(now, *job),
+        }
+    }
+
+    fn see_job(&mut self, now: Timestamp, record: &JobRecord) {
+        let id = record.id;
+        if self.expected_redefinitions.remove(&id) {
+            let job = self.jobs.get_mut(&id).unwrap();
+            job.saved_shape = Arc::clone(&job.shape);
+            assert_eq!(record.tasks.len(), job.shape.tasks.len());
+            assert_eq!(record.status, JobStatus::Waiting);
+            return;
+        }
+        let (expected, decision) = self.expected_job.take().expect("nobody asked for this job");
+        assert_eq!(id, expected);
+        let pipeline = self.jobs[&id].pipeline.clone();
+        let list = self.waiting.entry(pipeline.clone()).or_default();
+        let job = self.jobs.get_mut(&id).unwrap();
+        assert_eq!(record.start_after_ms, job.start_after_wall_ms);
+        assert_eq!(record.partition, job.partition);
+        assert_eq!(record.status == JobStatus::Running, decision == Decision::Starts);
+        let delay_ms = job.start_after_wall_ms.map(|_| now.mono_ms + job.shape.delay_ms);
+        job.state = State::Waiting {
+            not_before_ms: delay_ms,
+        };
+        match decision {
+            Decision::Starts => self.run(id),
+            Decision::Waits => list.push(id),
+            Decision::Replaces(old) => {
+                job.replaces = Some(old);
+                let place = list.iter().position(|&other| other == old).unwrap();
+                list.insert(place + 1, id);
+            }
+        }
+    }
+
+    fn see_start(&mut self, id: JobId) {
+        let job = &self.jobs[&id];
+        assert!(
+            matches!(job.state, State::Waiting { not_before_ms: None }),
+            "a job starts that is {:?}",
+            job.state
+        );
+        assert!(!self.expected_ends.contains_key(&id), "a job starts that was to end");
+        assert!(!self.is_held && !self.shuts_down, "nothing starts now");
+        let list = self.waiting.get_mut(&job.pipeline).unwrap();
+        let is_due = |id: &&JobId| matches!(self.jobs[*id].state, State::Waiting { not_before_ms: None });
+        assert_eq!(list.iter().find(is_due), Some(&id), "another one comes first");
+        list.retain(|&other| other != id);
+        self.run(id);
+    }
+
+    fn run(&mut self, id: JobId) {
+        let pipeline = self.jobs[&id].pipeline.clone();
+        assert!(
+            self.runs(&pipeline) < self.limits[&pipeline].concurrency,
+            "more jobs run than may"
+        );
+        let job = self.jobs.get_mut(&id).unwrap();
+        job.state = State::Running;
+        job.tasks = vec![ModelTask::Waiting; job.shape.tasks.len()];
+        self.running.push(id);
+    }
+
+    fn see_task(&mut self, now: Timestamp, task: TaskRef, progress: &TaskProgress, fails_job: bool) {
+        let active = self.active_count();
+        let next = self.next_task();
+        let job = self.jobs.get_mut(&task.job).unwrap();
+        assert_eq!(job.state, State::Running, "a task of a job that does not run");
+        let is_on_error = task.index == job.shape.tasks.len();
+        if let Some((expected, end, fails)) = &self.expected_exit
+            && *expected == task
+        {
+            let seen = TaskProgress {
+                start_ms: None,
+                error: String::new(),
+                note: String::new(),
+                ..progress.clone()
+            };
+            assert_eq!((&seen, fails_job), (end, *fails), "judged wrongly");
+            assert_eq!(progress.error.is_empty(), progress.status != TaskStatus::Error);
+            assert!(job.tasks[task.index].is_active());
+            job.tasks[task.index] = ModelTask::Ended(end.status);
+            job.had_exit = true;
+            if *fails {
+                job.failed_task = Some(task.index);
+            }
+            self.expected_exit = None;
+            return;
+        }
+        assert!(!fails_job);
+        match progress.status {
+            TaskStatus::Running => {
+                assert_eq!(next, Some(task), "the wrong task starts");
+                assert!(active < self.max_tasks, "more tasks run than may");
+                assert_eq!(progress.start_ms, Some(now.wall_ms));
+                if is_on_error {
+                    job.tasks.push(ModelTask::Running);
+                } else {
+                    job.tasks[task.index] = ModelTask::Running;
+                }
+                self.expected_start = Some(task);
+            }
+            TaskStatus::Done => {
+                assert!(job.is_marker(task.index), "a task is done that has not exited");
+                if is_on_error {
+                    assert!(job.owes_on_error());
+                    job.tasks.push(ModelTask::Ended(TaskStatus::Done));
+                } else {
+                    assert!(job.may_run(task.index), "a marker passes too early");
+                    job.tasks[task.index] = ModelTask::Ended(TaskStatus::Done);
+                }
+            }
+            TaskStatus::Canceled => {
+                assert!(job.is_hopeless(task.index), "a task is canceled that could run");
+                job.tasks[task.index] = ModelTask::Ended(TaskStatus::Canceled);
+            }
+            TaskStatus::Waiting | TaskStatus::Error => panic!("a task is {:?} by itself", progress.status),
+        }
+    }
+
+    /// The task that must be the next to start.
+    fn next_task(&self) -> Option<TaskRef> {
+        self.running.iter().find_map(|&job| {
+            let index = self.jobs[&job].next_task()?;
+            Some(TaskRef { job, index })
+        })
+    }
+
+    fn see_end(&mut self, now: Timestamp, id: JobId, status: JobStatus) {
+        let job = self.jobs.get_mut(&id).unwrap();
+        let has_started = match job.state {
+            State::Waiting { .. } => {
+                assert_eq!(self.expected_ends.remove(&id), Some(status), "a waiting job ends");
+                self.waiting
+                    .get_mut(&job.pipeline)
+                    .unwrap()
+                    .retain(|&other| other != id);
+                false
+            }
+            State::Running => {
+                assert!(job.all_ended(), "a job ends before its tasks");
+                assert!(!job.owes_on_error(), "a job ends without its on_error");
+                assert_eq!(status, job.status_at_end());
+                self.running.retain(|&other| other != id);
+                true
+            }
+            State::Asked | State::Ended(_) => panic!("a job ends twice, or never was"),
+        };
+        job.state = State::Ended(status);
+        self.keep(now, id, has_started);
+    }
+
+    fn keep(&mut self, now: Timestamp, id: JobId, has_started: bool) {
+        let list = self
+            .kept
+            .entry((self.jobs[&id].pipeline.clone(), has_started))
+            .or_default();
+        list.push(Kept {
+            job: id,
+            end_ms: now.mono_ms,
+            end_wall_ms: now.wall_ms,
+        });
+    }
+
+    fn see_forget(&mut self, now: Timestamp, id: JobId) {
+        let limits = self.limits.get(&self.jobs[&id].pipeline).cloned();
+        let mut lists = self.kept.values_mut();
+        let list = lists
+            .find(|list| list.iter().any(|kept| kept.job == id))
+            .expect("a job is forgotten that is not kept");
+        assert_eq!(list[0].job, id, "the oldest is forgotten first");
+        assert!(is_outdated(limits.as_deref(), list, now), "forgotten too early");
+        list.remove(0);
+    }
+
+    /// What must hold between two calls.
+    pub(super) fn check_at_rest(&self, now: Timestamp, next_deadline: Option<i64>, views: &[PipelineView]) {
+        assert_eq!(self.expected_job, None, "an accepted job is not saved");
+        assert!(self.expected_redefinitions.is_empty(), "a new definition is not saved");
+        assert!(
+            self.expected_ends.is_empty(),
+            "these must have ended: {:?}",
+            self.expected_ends
+        );
+        assert!(
+            self.expected_cancels.is_empty(),
+            "these must be told to stop: {:?}",
+            self.expected_cancels
+        );
+        assert!(self.expected_exit.is_none(), "the end of a task is not saved");
+        assert_eq!(
+            self.expected_start, None,
+            "a task that is saved as running is not started"
+        );
+        for (pipeline, list) in &self.waiting {
+            let is_due = |id: &JobId| matches!(self.jobs[id].state, State::Waiting { not_before_ms: None });
+            let may_start = !self.is_held
+                && !self.shuts_down
+                && self
+                    .limits
+                    .get(pipeline)
+                    .is_some_and(|limits| self.runs(pipeline) < limits.concurrency);
+            assert!(
+                !(may_start && list.iter().any(is_due)),
+                "a job of {pipeline} waits in vain"
+            );
+        }
+        assert!(
+            self.next_task().is_none() || self.active_count() >= self.max_tasks,
+            "a task waits in vain"
+        );
+        for id in &self.running {
+            let job = &self.jobs[id];
+            assert!(
+                !job.all_ended() || (job.owes_on_error() && !job.is_marker(job.shape.tasks.len())),
+                "{id} must end"
+            );
+            for index in 0..job.shape.tasks.len() {
+                assert!(!job.is_hopeless(index), "a task waits that can never run");
+                assert!(!(job.is_marker(index) && job.may_run(index)), "a marker waits");
+                assert!(
+                    !(job.is_stopped() && job.tasks[index] == ModelTask::Running),
+                    "it must be stopped"
+                );
+            }
+            assert!(
+                !(job.is_canceled && job.tasks.contains(&ModelTask::Running)),
+                "it must be stopped"
+            );
+        }
+        for ((pipeline, _), list) in &self.kept {
+            let limits = self.limits.get(pipeline).map(Arc::as_ref);
+            assert!(!is_outdated(limits, list, now), "a job of {pipeline} must be forgotten");
+        }
+        let must_exit = self.shuts_down && self.running.is_empty();
+        assert_eq!(
+            self.has_exited, must_exit,
+            "the exit is ordered when nothing runs any more"
+        );
+        assert_eq!(
+            next_deadline,
+            self.next_deadline(),
+            "wakes up at another time than something is due"
+        );
+        for view in views {
+            let name = &*view.pipeline;
+            let has_x = self.defined[name].needs_x;
+            let is_accepted = self.decide(name, "", has_x).is_ok() && !self.is_held;
+            assert_eq!((view.schedulable, view.running), (is_accepted, self.runs(name) > 0));
+        }
+        assert_eq!(views.len(), self.defined.len());
+    }
+
+    fn next_deadline(&self) -> Option<i64> {
+        let delays = self.jobs.values().filter_map(|job| match job.state {
+            State::Waiting { not_before_ms } => not_before_ms,
+            State::Asked | State::Running | State::Ended(_) => None,
+        });
+        let tasks = self.jobs.values().flat_map(|job| &job.tasks);
+        let kills = tasks.filter_map(|task| match *task {
+            ModelTask::Stopping { since_ms } => Some(since_ms + self.grace_ms),
+            ModelTask::Killed { since_ms } => Some(since_ms + GIVE_UP_MS),
+            ModelTask::Waiting | ModelTask::Running | ModelTask::Abandoned | ModelTask::Ended(_) => None,
+        });
+        let expiries = self.kept.iter().filter_map(|((pipeline, _), list)| {
+            let period_ms = self.limits.get(pipeline)?.retention_period_ms?;
+            Some(list.first()?.end_ms + period_ms)
+        });
+        delays.chain(kills).chain(expiries).min()
+    }
+
+    /// What is on disk must say the same.
+    pub(super) fn check_records(&self, records: &BTreeMap<JobId, JobRecord>) {
+        for (id, record) in records {
+            let job = &self.jobs[id];
+            let status = match job.state {
+                State::Waiting { .. } => JobStatus::Waiting,
+                State::Running => JobStatus::Running,
+                State::Ended(status) => status,
+                State::Asked => panic!("on disk without having been saved"),
+            };
+            assert_eq!(record.status, status);
+            assert_eq!(record.errored, job.failed_task.is_some());
+            for (task, state) in record.tasks.iter().zip(&job.tasks) {
+                let expected = match state {
+                    ModelTask::Waiting => TaskStatus::Waiting,
+                    ModelTask::Ended(status) => *status,
+                    ModelTask::Running
+                    | ModelTask::Stopping { .. }
+                    | ModelTask::Killed { .. }
+                    | ModelTask::Abandoned => TaskStatus::Running,
+                };
+                assert_eq!(task.progress.status, expected);
+            }
+        }
+        let live = self
+            .jobs
+            .values()
+            .filter(|job| !matches!(job.state, State::Ended(_)))
+            .count();
+        let on_disk = records.values().filter(|record| !record.status.has_ended()).count();
+        let kept: usize = self.kept.values().map(Vec::len).sum();
+        assert_eq!(
+            (live, live + kept),
+            (on_disk, records.len()),
+            "no job is lost, none comes back"
+        );
+    }
+}
+
+fn is_outdated(limits: Option<&Shape>, list: &[Kept], now: Timestamp) -> bool {
+    let (Some(limits), Some(oldest)) = (limits, list.first()) else {
+        return false;
+    };
+    limits.retention_count.is_some_and(|count| list.len() > count)
+        || limits
+            .retention_period_ms
+            .is_some_and(|period_ms| oldest.end_ms + period_ms <= now.mono_ms)
+}
