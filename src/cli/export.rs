@@ -22,11 +22,20 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
         },
         OpenError::Io(..) => Failure::usage(error),
     })?;
-    let recovered = store::recover(&directory.path, wall_ms()).map_err(Failure::usage)?;
-    for message in &recovered.messages {
+    let (image, messages) = store::read(&directory.path, wall_ms()).map_err(Failure::usage)?;
+    for message in &messages {
         log::warning(message, &[]);
     }
     let pipelines = definition::load(&search(config)).pipelines;
-    output::print(&store::export(&recovered.image, &pipelines))?;
+    let script_of = |pipeline: &str, task: &str| {
+        let pipeline = pipelines.get(pipeline)?;
+        let task = pipeline
+            .tasks
+            .iter()
+            .chain(&pipeline.on_error)
+            .find(|known| &*known.name == task)?;
+        Some((task.source.clone(), task.allow_failure))
+    };
+    output::print(&store::export(&image, script_of))?;
     Ok(Status::DONE)
 }

@@ -115,8 +115,7 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
             directory,
             model: Arc::clone(&model),
             health: Arc::clone(&health),
-            unknown_lines: recovered.unknown_lines,
-            is_damaged: recovered.is_damaged,
+            journal: recovered.journal,
         },
         {
             let workers = Arc::clone(&workers);

@@ -1,211 +1,254 @@
-//! The file of the server that prunner replaces: read where there is no journal, and printed to move back.
+//! The file of the old server, `data.json`: read where there is no journal yet, and printed to move back.
+//!
+//! Unaware of files. Surprise: what is missing is taken for empty, for the old server leaves out what is; and its exit
+//! code of success is -1.
 
-use std::fs;
-use std::io::{self, ErrorKind};
-use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::recover::Recovered;
-use crate::definition::Pipelines;
 use crate::job::{Change, JobId, JobRecord, JobStatus, TaskProgress, TaskRecord, TaskStatus};
 use crate::read_model::{Content, Image};
 use crate::template::Variables;
-use crate::timestamp::{parse_rfc3339, rfc3339};
+use crate::timestamp::parse_rfc3339;
 
-const FILE: &str = "data.json";
+pub(super) const OLD_FILE: &str = "data.json";
 
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct OldFile {
-    jobs: Vec<OldJob>,
+/// What the old server's file holds, as records.
+#[derive(Debug)]
+pub(super) struct Old {
+    /// By the time of their acceptance.
+    pub records: Vec<JobRecord>,
+    /// What can't be read; empty: the file is whole.
+    pub complaints: Vec<String>,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct OldFile {
+    jobs: Option<Vec<Value>>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "PascalCase")]
 struct OldJob {
     #[serde(rename = "ID")]
     id: String,
     pipeline: String,
-    completed: bool,
-    canceled: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    completed: Option<bool>,
+    canceled: Option<bool>,
     created: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     start: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     end: Option<String>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    user: String,
+    #[serde(skip_serializing_if = "is_missing")]
+    user: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     variables: Option<Variables>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    last_error: String,
+    #[serde(skip_serializing_if = "is_missing")]
+    last_error: Option<String>,
     tasks: Option<Vec<OldTask>>,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "PascalCase")]
 struct OldTask {
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     script: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     depends_on: Option<Vec<String>>,
-    allow_failure: bool,
-    status: String,
+    allow_failure: Option<bool>,
+    status: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     start: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     end: Option<String>,
-    skipped: bool,
-    exit_code: i32,
-    errored: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    skipped: Option<bool>,
+    exit_code: Option<i32>,
+    errored: Option<bool>,
+    #[serde(skip_serializing_if = "is_missing")]
     error: Option<String>,
 }
 
-/// Reads the old file, if there is one.
-///
-/// # Errors
-/// Where it is there and can't be read.
-pub(super) fn read(directory: &Path, recovered: &mut Recovered, now_wall_ms: i64) -> io::Result<()> {
-    let path = directory.join(FILE);
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let file: OldFile = match serde_json::from_slice(&bytes) {
-        Ok(file) => file,
-        Err(error) => {
-            let kept = directory.join(format!("{FILE}.damaged-{now_wall_ms}"));
-            fs::copy(&path, &kept)?;
-            let message = format!(
-                "`{}` is damaged ({error}) and not used; it is kept as `{}`",
-                path.display(),
-                kept.display()
-            );
-            recovered.messages.push(message);
-            return Ok(());
-        }
-    };
-    let mut jobs = file.jobs;
-    jobs.sort_by_key(|job| time(job.created.as_ref()).unwrap_or(0));
-    for (place, job) in (0..).zip(jobs) {
-        match job.id.parse::<JobId>() {
-            Ok(id) => take_over(recovered, id, job, place, now_wall_ms),
-            Err(()) => recovered.messages.push(format!(
-                "a job of `{FILE}` has no usable id ({:?}) and is left out",
-                job.id
-            )),
-        }
-    }
-    Ok(())
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct OldFileOut {
+    jobs: Vec<OldJob>,
 }
 
-fn take_over(recovered: &mut Recovered, id: JobId, old: OldJob, place: u64, now_wall_ms: i64) {
-    let start_ms = time(old.start.as_ref());
-    let end_ms = time(old.end.as_ref());
-    let task_errored = old
-        .tasks
+#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
+fn is_missing(text: &Option<String>) -> bool {
+    text.as_deref().is_none_or(str::is_empty)
+}
+
+pub(super) fn read_old(bytes: &[u8], now_wall_ms: i64) -> Old {
+    let mut old = Old {
+        records: Vec::new(),
+        complaints: Vec::new(),
+    };
+    if bytes.trim_ascii().is_empty() {
+        return old;
+    }
+    let file: OldFile = match serde_json::from_slice(bytes) {
+        Ok(file) => file,
+        Err(error) => {
+            old.complaints
+                .push(format!("it is damaged, nothing of it is used: {error}"));
+            return old;
+        }
+    };
+    for (index, job) in file.jobs.unwrap_or_default().into_iter().enumerate() {
+        let record = serde_json::from_value::<OldJob>(job)
+            .map_err(|error| error.to_string())
+            .and_then(|job| record(job, now_wall_ms));
+        match record {
+            Ok(record) => old.records.push(record),
+            Err(complaint) => old
+                .complaints
+                .push(format!("job {} can't be used: {complaint}", index + 1)),
+        }
+    }
+    old.records.sort_by_key(|record| record.created_ms);
+    for (place, record) in (0..).zip(&mut old.records) {
+        record.place = place;
+    }
+    old
+}
+
+/// Times before 1970 stand for none: the old server's zero is the year 1.
+fn time(text: Option<&String>) -> Option<i64> {
+    text.and_then(|text| parse_rfc3339(text)).filter(|&ms| ms >= 0)
+}
+
+fn record(job: OldJob, now_wall_ms: i64) -> Result<JobRecord, String> {
+    let id: JobId = job
+        .id
+        .parse()
+        .map_err(|()| format!("its id `{}` is no UUID in its usual form", job.id))?;
+    let tasks = job.tasks.unwrap_or_default();
+    let errored = tasks
         .iter()
-        .flatten()
-        .any(|task| task.errored || task.status == "error");
-    let errored = task_errored && start_ms.is_some();
-    let has_ended = old.completed || end_ms.is_some() || (old.canceled && start_ms.is_none());
-    let record = JobRecord {
-        id,
-        pipeline: old.pipeline.into(),
-        user: old.user,
-        variables: Arc::new(old.variables.unwrap_or_default()),
-        partition: String::new(),
-        created_ms: time(old.created.as_ref()).unwrap_or(now_wall_ms),
-        place,
-        start_after_ms: None,
-        // One that ran when the old server ended is found to be interrupted, as our own are.
-        status: if start_ms.is_some() {
-            JobStatus::Running
+        .any(|task| task.has_failed() && task.allow_failure != Some(true));
+    let tasks: Vec<TaskRecord> = tasks.into_iter().map(OldTask::into_record).collect();
+    let start_ms = time(job.start.as_ref()).or_else(|| tasks.iter().filter_map(|task| task.progress.start_ms).min());
+    let last_end_ms = tasks.iter().filter_map(|task| task.progress.end_ms).max();
+    let created_ms = time(job.created.as_ref()).or(start_ms).unwrap_or(now_wall_ms);
+    let end_ms = time(job.end.as_ref());
+    let canceled = job.canceled == Some(true);
+    let completed = job.completed == Some(true) || end_ms.is_some();
+    let last_error = job.last_error.unwrap_or_default();
+    let stopped_reason = if last_error.is_empty() { "canceled" } else { &last_error }.to_owned();
+    let first_error = tasks
+        .iter()
+        .map(|task| &task.progress.error)
+        .find(|error| !error.is_empty());
+
+    let end = if completed {
+        let end_ms = end_ms.or(last_end_ms).or(start_ms).unwrap_or(created_ms);
+        // A job that failed is canceled too by its fail-fast.
+        Some(if errored {
+            (end_ms, JobStatus::Failed, String::new())
+        } else if canceled {
+            (end_ms, JobStatus::Canceled, stopped_reason)
         } else {
-            JobStatus::Waiting
-        },
+            (end_ms, JobStatus::Succeeded, String::new())
+        })
+    } else if start_ms.is_some() {
+        let reason = "prunner ended while the job ran".to_owned();
+        Some((now_wall_ms, JobStatus::Interrupted, reason))
+    } else if canceled {
+        Some((created_ms, JobStatus::Canceled, stopped_reason))
+    } else {
+        None
+    };
+    let mut record = JobRecord {
+        id,
+        pipeline: job.pipeline.into(),
+        user: job.user.unwrap_or_default(),
+        variables: Arc::new(job.variables.unwrap_or_default()),
+        partition: String::new(),
+        created_ms,
+        place: 0,
+        start_after_ms: None,
+        status: JobStatus::Waiting,
         start_ms,
         end_ms: None,
         errored,
-        last_error: old.last_error,
+        last_error: if errored && last_error.is_empty() {
+            first_error.cloned().unwrap_or_default()
+        } else {
+            last_error
+        },
         reason: String::new(),
-        tasks: old.tasks.unwrap_or_default().into_iter().map(task).collect(),
+        tasks,
     };
-    let created_ms = record.created_ms;
-    recovered.image.apply(&Change::Job(Box::new(record)));
-    if has_ended {
-        let (status, reason) = match (old.canceled, errored) {
-            (_, true) => (JobStatus::Failed, ""),
-            (true, false) => (JobStatus::Canceled, "canceled"),
-            (false, false) => (JobStatus::Succeeded, ""),
-        };
-        let end_ms = end_ms.or(start_ms).unwrap_or(created_ms);
-        recovered.image.apply(&Change::End {
+    if let Some((end_ms, status, reason)) = end {
+        record.apply(&Change::End {
             job: id,
             end_ms,
             status,
-            reason: reason.to_owned(),
+            reason,
         });
     }
+    Ok(record)
 }
 
-fn task(old: OldTask) -> TaskRecord {
-    let status = match old.status.as_str() {
-        "running" => TaskStatus::Running,
-        "done" => TaskStatus::Done,
-        "error" => TaskStatus::Error,
-        "canceled" => TaskStatus::Canceled,
-        _ => TaskStatus::Waiting,
-    };
-    let start_ms = time(old.start.as_ref());
-    let error = old.error.unwrap_or_default();
-    let error = match status {
-        TaskStatus::Error if error.is_empty() => format!("exit status {}", old.exit_code),
-        TaskStatus::Error => error,
-        TaskStatus::Waiting | TaskStatus::Running | TaskStatus::Done | TaskStatus::Canceled => String::new(),
-    };
-    // The old server wrote -1 for all that had no other code, success among it.
-    let exit_code = if status == TaskStatus::Done && old.exit_code == -1 {
-        0
-    } else {
-        old.exit_code
-    };
-    let exit_code = if start_ms.is_none() { 0 } else { exit_code };
-    TaskRecord {
-        name: old.name.into(),
-        depends_on: old.depends_on.unwrap_or_default().into_iter().map(Into::into).collect(),
-        progress: TaskProgress {
-            status,
-            start_ms,
-            end_ms: time(old.end.as_ref()),
-            exit_code,
-            error,
-            note: String::new(),
-        },
+impl OldTask {
+    fn has_failed(&self) -> bool {
+        self.errored == Some(true) || self.status.as_deref() == Some("error")
+    }
+
+    fn into_record(self) -> TaskRecord {
+        let status = match self.status.as_deref() {
+            Some("error") => TaskStatus::Error,
+            Some("done") => TaskStatus::Done,
+            Some("running") => TaskStatus::Running,
+            Some("canceled" | "skipped") => TaskStatus::Canceled,
+            _ if self.has_failed() => TaskStatus::Error,
+            _ => TaskStatus::Waiting,
+        };
+        let exit_code = match (status, self.exit_code.unwrap_or_default()) {
+            (TaskStatus::Done, -1) | (TaskStatus::Waiting | TaskStatus::Running, _) => 0,
+            (_, exit_code) => exit_code,
+        };
+        let error = match (status, self.error.filter(|error| !error.is_empty())) {
+            (TaskStatus::Error, None) => format!("exit status {exit_code}"),
+            (TaskStatus::Error, Some(error)) => error,
+            _ => String::new(),
+        };
+        TaskRecord {
+            name: self.name.into(),
+            depends_on: self
+                .depends_on
+                .unwrap_or_default()
+                .into_iter()
+                .map(Into::into)
+                .collect(),
+            progress: TaskProgress {
+                status,
+                start_ms: time(self.start.as_ref()),
+                end_ms: time(self.end.as_ref()),
+                exit_code,
+                error,
+                note: String::new(),
+            },
+        }
     }
 }
 
-fn time(text: Option<&String>) -> Option<i64> {
-    // The old server wrote the year 1 for times that were not set.
-    text.and_then(|text| parse_rfc3339(text)).filter(|&ms| ms > 0)
-}
-
-/// What a served job says that the old form knows.
-#[derive(Deserialize)]
+/// The job object of the API, as far as the old form has it.
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Served {
     id: String,
     pipeline: String,
-    user: String,
     #[serde(default)]
-    variables: Variables,
-    created: Option<String>,
+    user: String,
+    variables: Option<Variables>,
+    created: String,
     start: Option<String>,
     end: Option<String>,
     completed: bool,
@@ -215,12 +258,12 @@ struct Served {
     tasks: Vec<ServedTask>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ServedTask {
     name: String,
     depends_on: Option<Vec<String>>,
-    status: String,
+    status: TaskStatus,
     start: Option<String>,
     end: Option<String>,
     exit_code: i32,
@@ -228,51 +271,171 @@ struct ServedTask {
     error: Option<String>,
 }
 
-/// All jobs in the old form. `scripts` has the lines of a pipeline's tasks, which the jobs that wait need there.
-pub(crate) fn export(image: &Image, pipelines: &Pipelines) -> String {
-    let jobs = image.jobs().map(|entry| {
-        let served: Served = serde_json::from_str(&entry.json()).expect("what is served is read by those fields");
-        let definition = pipelines
-            .get(&entry.pipeline)
-            .filter(|_| matches!(entry.content, Content::Live(_)));
-        let old_task = |task: ServedTask| {
-            let defined =
-                definition.and_then(|pipeline| pipeline.tasks.iter().find(|defined| *defined.name == *task.name));
-            let is_done = task.status == "done";
-            OldTask {
-                script: defined.map(|task| task.source.clone()),
-                allow_failure: defined.is_some_and(|task| task.allow_failure),
-                name: task.name,
-                depends_on: task.depends_on,
-                status: task.status,
-                start: task.start,
-                end: task.end,
-                skipped: false,
-                exit_code: if is_done && task.exit_code == 0 {
-                    -1
-                } else {
-                    task.exit_code
-                },
-                errored: task.errored,
-                error: task.error,
-            }
+/// All jobs in the old server's form. `script_of` gives, for a pipeline and a task, the script and whether it may fail:
+/// jobs that have not ended need them.
+pub(crate) fn export(image: &Image, script_of: impl Fn(&str, &str) -> Option<(Vec<String>, bool)>) -> String {
+    let mut jobs = Vec::new();
+    for entry in image.jobs() {
+        let Ok(served) = serde_json::from_str::<Served>(&entry.json()) else {
+            // The line's checksum was right, so a later version wrote it; its job is shown as it is and can't be put in
+            // the old form.
+            continue;
         };
-        OldJob {
-            id: served.id,
-            pipeline: served.pipeline,
-            completed: served.completed,
-            canceled: served.canceled,
-            created: served.created.or_else(|| Some(rfc3339(0))),
-            start: served.start,
-            end: served.end,
-            user: served.user,
-            variables: Some(served.variables).filter(|variables| !variables.is_empty()),
-            last_error: served.last_error,
-            tasks: Some(served.tasks.into_iter().map(old_task).collect()),
-        }
-    });
-    let file = OldFile { jobs: jobs.collect() };
-    let mut text = serde_json::to_string(&file).expect("it is made of what JSON can hold");
+        let is_live = matches!(entry.content, Content::Live(_));
+        jobs.push(served.into_old(is_live, &script_of));
+    }
+    let mut text = serde_json::to_string(&OldFileOut { jobs }).expect("the form is made of what JSON can hold");
     text.push('\n');
     text
+}
+
+impl Served {
+    fn into_old(self, is_live: bool, script_of: &impl Fn(&str, &str) -> Option<(Vec<String>, bool)>) -> OldJob {
+        let tasks = self
+            .tasks
+            .into_iter()
+            .map(|task| {
+                let (script, allow_failure) = Some(&task.name)
+                    .filter(|_| is_live)
+                    .and_then(|name| script_of(&self.pipeline, name))
+                    .map_or((None, false), |(script, allow_failure)| (Some(script), allow_failure));
+                task.into_old(script, allow_failure)
+            })
+            .collect();
+        OldJob {
+            id: self.id,
+            pipeline: self.pipeline,
+            completed: Some(self.completed),
+            canceled: Some(self.canceled),
+            created: Some(self.created),
+            start: self.start,
+            end: self.end,
+            user: Some(self.user),
+            variables: self.variables,
+            last_error: Some(self.last_error),
+            tasks: Some(tasks),
+        }
+    }
+}
+
+impl ServedTask {
+    fn into_old(self, script: Option<Vec<String>>, allow_failure: bool) -> OldTask {
+        let status = match self.status {
+            TaskStatus::Waiting => "waiting",
+            TaskStatus::Running => "running",
+            TaskStatus::Done => "done",
+            TaskStatus::Error => "error",
+            TaskStatus::Canceled => "canceled",
+        };
+        OldTask {
+            name: self.name,
+            script,
+            depends_on: self.depends_on,
+            allow_failure: Some(allow_failure),
+            status: Some(status.to_owned()),
+            start: self.start,
+            end: self.end,
+            skipped: Some(false),
+            exit_code: Some(if self.status == TaskStatus::Done && self.exit_code == 0 {
+                -1
+            } else {
+                self.exit_code
+            }),
+            errored: Some(self.errored),
+            error: self.error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timestamp::rfc3339;
+
+    const NOW_MS: i64 = 1_795_490_867_000;
+
+    /// One job with these keys besides its id; what is shown of it from `completed` on, without the tasks.
+    #[track_caller]
+    fn check(keys: &str, expected: &str) {
+        let text = format!(
+            r#"{{"Jobs":[{{"ID":"01932f3e-0000-7000-8000-000000000001","Pipeline":"p","Created":"2026-11-24T03:00:00.5Z",{keys}}}]}}"#
+        );
+        let old = read_old(text.as_bytes(), NOW_MS);
+        assert_eq!(old.complaints, Vec::<String>::new());
+        let record = &old.records[0];
+        let tasks: Vec<String> = record
+            .tasks
+            .iter()
+            .map(|task| {
+                let progress = &task.progress;
+                format!(" {:?} {} {:?}", progress.status, progress.exit_code, progress.error)
+            })
+            .collect();
+        let shown = format!(
+            "{} end={} errored={} reason={:?} lastError={:?}{}",
+            record.status.as_str(),
+            record.end_ms.map_or("none".to_owned(), rfc3339),
+            record.errored,
+            record.reason,
+            record.last_error,
+            tasks.concat()
+        );
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn jobs_of_the_old_server_are_read() {
+        check(
+            r#""Completed":true,"Start":"2026-11-24T03:00:01Z","End":"2026-11-24T03:00:02Z","Tasks":[{"Name":"a","Status":"done","ExitCode":-1}]"#,
+            r#"succeeded end=2026-11-24T03:00:02Z errored=false reason="" lastError="" Done 0 """#,
+        );
+        check(
+            r#""Completed":true,"Canceled":true,"End":"2026-11-24T03:00:02Z","LastError":"exit status 7","Tasks":[{"Name":"a","Status":"error","Errored":true,"ExitCode":7},{"Name":"b","Status":"waiting"}]"#,
+            r#"failed end=2026-11-24T03:00:02Z errored=true reason="" lastError="exit status 7" Error 7 "exit status 7" Canceled 0 """#,
+        );
+        check(
+            r#""Completed":true,"Canceled":true,"End":"2026-11-24T03:00:02Z""#,
+            r#"canceled end=2026-11-24T03:00:02Z errored=false reason="canceled" lastError="canceled""#,
+        );
+        check(
+            r#""Start":"2026-11-24T03:00:01Z","Tasks":[{"Name":"a","Status":"running"}]"#,
+            r#"interrupted end=2026-11-24T03:27:47Z errored=false reason="prunner ended while the job ran" lastError="prunner ended while the job ran" Canceled -1 """#,
+        );
+        check(
+            r#""Start":null,"Tasks":[{"Name":"a","Status":"waiting","ExitCode":-1}]"#,
+            r#"waiting end=none errored=false reason="" lastError="" Waiting 0 """#,
+        );
+        check(
+            r#""Canceled":true,"Start":"0001-01-01T00:00:00Z""#,
+            r#"canceled end=2026-11-24T03:00:00Z errored=false reason="canceled" lastError="canceled""#,
+        );
+    }
+
+    #[test]
+    fn one_bad_job_does_not_lose_the_others() {
+        let text = r#"{"Jobs":[{"ID":"x"},{"ID":"01932f3e-0000-7000-8000-000000000001"},{"ID":7}]}"#;
+        let old = read_old(text.as_bytes(), NOW_MS);
+        assert_eq!(old.records.len(), 1);
+        assert_eq!(old.complaints.len(), 2);
+        assert_eq!(read_old(b"{", NOW_MS).complaints.len(), 1);
+        assert_eq!(read_old(b"{}", NOW_MS).complaints.len(), 0);
+    }
+
+    #[test]
+    fn what_is_exported_reads_the_same() {
+        let text = r#"{"Jobs":[{"ID":"01932f3e-0000-7000-8000-000000000001","Pipeline":"p","Completed":true,"Canceled":false,"Created":"2026-11-24T03:00:00Z","Start":"2026-11-24T03:00:01Z","End":"2026-11-24T03:00:02Z","User":"anna","Variables":{"n":1.10},"Tasks":[{"Name":"a","DependsOn":["b"],"AllowFailure":false,"Status":"done","Start":"2026-11-24T03:00:01Z","End":"2026-11-24T03:00:02Z","Skipped":false,"ExitCode":-1,"Errored":false}]},{"ID":"01932f3e-0000-7000-8000-000000000002","Pipeline":"p","Completed":false,"Canceled":false,"Created":"2026-11-24T03:00:03Z","Tasks":[{"Name":"a","Script":["make p a"],"AllowFailure":true,"Status":"waiting","Skipped":false,"ExitCode":0,"Errored":false}]}]}"#;
+        let mut image = Image::default();
+        for record in read_old(text.as_bytes(), NOW_MS).records {
+            if record.status.has_ended() {
+                let json = record.to_json().into();
+                image.insert_ended(record.id, record.pipeline, record.status, json);
+            } else {
+                image.apply(&Change::Job(Box::new(record)));
+            }
+        }
+        let exported = export(&image, |pipeline, task| {
+            Some((vec![format!("make {pipeline} {task}")], true))
+        });
+        assert_eq!(exported.trim_end(), text);
+    }
 }

@@ -1,178 +1,363 @@
-//! Reads what an earlier run left: the journal, line by line, into the image of all jobs.
+//! Reads what an earlier run left, and says what has become of it. Writes nothing: the store does what is needed when it
+//! starts.
+//!
+//! Surprise: a damaged journal may have lost the line that says that a job runs. What its tasks left says so too, and
+//! counts: better a job that is shown as interrupted than one that runs twice.
 
-use std::collections::{BTreeMap, HashSet};
-use std::fs;
-use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use super::{JOURNAL, old_form};
+use super::journal::{JOURNAL, Line, inner_lines, parse_line, read_if_there};
+use super::old_form::{OLD_FILE, read_old};
+use crate::definition::ON_ERROR;
 use crate::job::{Change, JobId, JobRecord, JobStatus, TaskStatus};
 use crate::read_model::{Content, Image};
 use crate::scheduler::EndedJob;
-use crate::timestamp::parse_rfc3339;
+use crate::timestamp::rfc3339;
 
 /// What an earlier run left.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Recovered {
+    /// All jobs as they are shown: those that ran when prunner died have ended.
     pub image: Image,
-    /// Jobs that wait, in their order.
+    /// In the order in which they wait.
     pub waiting: Vec<JobRecord>,
     pub ended: Vec<EndedJob>,
-    /// Tasks of jobs that ran, which may have left processes: job and task name.
+    /// Tasks that may have left processes: not recorded as ended, of jobs that ran.
     pub leftovers: HashSet<(JobId, String)>,
-    /// For the log.
+    /// What a person should know, for the log.
     pub messages: Vec<String>,
-    /// Lines of kinds that this version doesn't know.
-    pub unknown_lines: Vec<String>,
-    /// Something was lost: the file is to be kept.
-    pub is_damaged: bool,
+    /// For `Store::start`.
+    pub journal: JournalState,
 }
 
-const INTERRUPTED: &str = "prunner ended while the job ran";
+/// What the store must do with the files before it appends to the journal.
+#[derive(Debug)]
+pub(crate) struct JournalState {
+    /// What is whole of the journal.
+    pub(super) length: u64,
+    /// What recovering found out and the journal does not say yet.
+    pub(super) changes: Vec<Change>,
+    /// The journal must be written anew from what was read.
+    pub(super) is_rewritten: bool,
+    /// A damaged file, and the name under which it is kept.
+    pub(super) damaged: Option<(PathBuf, PathBuf)>,
+    /// Lines of kinds that are not known, without their checksums.
+    pub(super) unknown: Vec<String>,
+}
 
-/// # Errors
-/// Where a file is there and can't be read.
+/// What is in the files, as it is there.
+#[derive(Debug)]
+struct Loaded {
+    image: Image,
+    ended: HashMap<JobId, EndedJob>,
+    messages: Vec<String>,
+    journal: JournalState,
+}
+
+/// Reads the data directory, and ends what ran. Writes nothing. Fails only where a file that is there can't be read.
 pub(crate) fn recover(directory: &Path, now_wall_ms: i64) -> io::Result<Recovered> {
-    let mut recovered = Recovered::default();
-    match fs::read(directory.join(JOURNAL)) {
-        Ok(bytes) => read_journal(&mut recovered, &bytes),
-        Err(error) if error.kind() == ErrorKind::NotFound => old_form::read(directory, &mut recovered, now_wall_ms)?,
-        Err(error) => return Err(error),
+    let mut loaded = load(directory, now_wall_ms)?;
+    let mut leftovers = HashSet::new();
+    for change in unfinished(&loaded.image, now_wall_ms, &mut leftovers) {
+        if !loaded.journal.is_rewritten {
+            loaded.journal.changes.push(change.clone());
+        }
+        loaded.apply(&change);
     }
-    end_interrupted(&mut recovered, now_wall_ms);
-    collect(&mut recovered);
-    Ok(recovered)
+    let mut waiting: Vec<JobRecord> = live(&loaded.image).cloned().collect();
+    waiting.sort_by_key(|record| record.place);
+    let Loaded {
+        image,
+        ended,
+        messages,
+        journal,
+    } = loaded;
+    let ended = image.jobs().filter_map(|entry| ended.get(&entry.id).cloned()).collect();
+    Ok(Recovered {
+        image,
+        waiting,
+        ended,
+        leftovers,
+        messages,
+        journal,
+    })
 }
 
-fn read_journal(recovered: &mut Recovered, bytes: &[u8]) {
-    let mut rest = bytes;
-    let mut number = 0;
-    while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
-        number += 1;
-        let line = &rest[..end];
-        rest = &rest[end + 1..];
-        if let Err(why) = read_line(recovered, line) {
-            recovered.is_damaged = true;
-            recovered
-                .messages
-                .push(format!("line {number} of the journal is damaged and left out: {why}"));
-        }
+/// All jobs as the files have them, and what a person should know: for those who only look, also while a prunner runs.
+pub(crate) fn read(directory: &Path, now_wall_ms: i64) -> io::Result<(Image, Vec<String>)> {
+    let loaded = load(directory, now_wall_ms)?;
+    Ok((loaded.image, loaded.messages))
+}
+
+fn load(directory: &Path, now_wall_ms: i64) -> io::Result<Loaded> {
+    let path = directory.join(JOURNAL);
+    if let Some(bytes) = read_if_there(&path)? {
+        return Ok(load_journal(&path, &bytes, now_wall_ms));
     }
-    if !rest.is_empty() {
-        recovered.messages.push(format!(
-            "the last line of the journal was not finished; {} bytes are cut off",
-            rest.len()
+    let mut loaded = Loaded {
+        image: Image::default(),
+        ended: HashMap::new(),
+        messages: Vec::new(),
+        journal: JournalState {
+            length: 0,
+            changes: Vec::new(),
+            is_rewritten: false,
+            damaged: None,
+            unknown: Vec::new(),
+        },
+    };
+    let path = directory.join(OLD_FILE);
+    if let Some(bytes) = read_if_there(&path)? {
+        let old = read_old(&bytes, now_wall_ms);
+        loaded.journal.is_rewritten = true;
+        for record in old.records {
+            loaded.insert(record);
+        }
+        for complaint in &old.complaints {
+            loaded.messages.push(format!("{}: {complaint}", path.display()));
+        }
+        if !old.complaints.is_empty() {
+            loaded.keep_damaged(&path, now_wall_ms);
+        }
+        loaded.messages.push(format!(
+            "{}: took over {} jobs of the old server",
+            path.display(),
+            loaded.image.jobs().count()
         ));
     }
+    Ok(loaded)
 }
 
-fn read_line(recovered: &mut Recovered, line: &[u8]) -> Result<(), String> {
-    let text = std::str::from_utf8(line).map_err(|error| error.to_string())?;
-    let (checksum, json) = text.split_once(' ').ok_or("it has no checksum")?;
-    if format!("{:08x}", crc32fast::hash(json.as_bytes())) != checksum {
-        return Err("its checksum is wrong".to_owned());
-    }
-    let entries: BTreeMap<String, &RawValue> = serde_json::from_str(json).map_err(|error| error.to_string())?;
-    let Some((kind, content)) = entries.first_key_value().filter(|_| entries.len() == 1) else {
-        return Err("it is no object of one key".to_owned());
-    };
-    match kind.as_str() {
-        "job" => match ended_job(content.get()) {
-            Some((id, pipeline, status)) => {
-                recovered.image.insert_ended(id, pipeline, status, content.get().into());
-                return Ok(());
-            }
-            None => apply(recovered, json)?,
+fn load_journal(path: &Path, bytes: &[u8], now_wall_ms: i64) -> Loaded {
+    let whole = bytes
+        .iter()
+        .rposition(|&byte| byte == b'\n')
+        .map_or(0, |newline| newline + 1);
+    let mut loaded = Loaded {
+        image: Image::default(),
+        ended: HashMap::new(),
+        messages: Vec::new(),
+        journal: JournalState {
+            length: whole as u64,
+            changes: Vec::new(),
+            is_rewritten: false,
+            damaged: None,
+            unknown: Vec::new(),
         },
-        "start" | "task" | "cancel" | "end" | "forget" => apply(recovered, json)?,
-        other => {
-            recovered.messages.push(format!(
-                "the journal has a line of the unknown kind `{other}`, which is kept"
-            ));
-            recovered.unknown_lines.push(json.to_owned());
+    };
+    let mut pipelines = HashSet::new();
+    let mut unknown_kinds: BTreeMap<String, u64> = BTreeMap::new();
+    let mut damaged = Vec::new();
+    let mut take = |loaded: &mut Loaded, line: &[u8]| match parse_line(line) {
+        None => false,
+        Some(Line::Change(change)) => {
+            loaded.replay(change);
+            true
         }
-    }
-    Ok(())
-}
-
-fn apply(recovered: &mut Recovered, json: &str) -> Result<(), String> {
-    let change: Change = serde_json::from_str(json).map_err(|error| error.to_string())?;
-    recovered.image.apply(&change);
-    Ok(())
-}
-
-#[derive(Deserialize)]
-struct Probe {
-    id: JobId,
-    pipeline: Arc<str>,
-    status: JobStatus,
-    #[serde(default)]
-    completed: bool,
-}
-
-/// A job line in the form in which ended jobs are served.
-fn ended_job(json: &str) -> Option<(JobId, Arc<str>, JobStatus)> {
-    let probe: Probe = serde_json::from_str(json).ok()?;
-    probe.completed.then_some((probe.id, probe.pipeline, probe.status))
-}
-
-/// Jobs that ran when prunner died ended with it.
-fn end_interrupted(recovered: &mut Recovered, now_wall_ms: i64) {
-    let mut ends = Vec::new();
-    for entry in recovered.image.jobs() {
-        let Content::Live(live) = &entry.content else { continue };
-        if entry.status != JobStatus::Running {
+        Some(Line::Ended(line)) => {
+            let pipeline = pipelines
+                .get(&*line.pipeline)
+                .map_or_else(|| Arc::from(&*line.pipeline), Arc::clone);
+            pipelines.insert(Arc::clone(&pipeline));
+            let job = EndedJob {
+                id: line.id,
+                pipeline: Arc::clone(&pipeline),
+                end_ms: line.end_ms,
+                started: line.started,
+            };
+            loaded.ended.insert(line.id, job);
+            loaded
+                .image
+                .insert_ended(line.id, pipeline, line.status, line.json.into());
+            true
+        }
+        Some(Line::Unknown { kind, payload }) => {
+            *unknown_kinds.entry(kind.to_owned()).or_default() += 1;
+            loaded.journal.unknown.push(payload.to_owned());
+            true
+        }
+    };
+    for (index, line) in bytes[..whole].split_inclusive(|&byte| byte == b'\n').enumerate() {
+        let line = &line[..line.len() - 1];
+        if take(&mut loaded, line) {
             continue;
         }
-        for task in &live.record.tasks {
-            if !matches!(task.progress.status, TaskStatus::Done | TaskStatus::Error) {
-                recovered.leftovers.insert((entry.id, task.name.to_string()));
+        damaged.push(index + 1);
+        let mut start = 0;
+        for next in inner_lines(line) {
+            // What stands before `next` may be whole without the byte that was the newline.
+            if start > 0 || next > 0 {
+                take(&mut loaded, &line[start..next - 1]);
             }
+            start = next;
         }
-        let reason = &live.record.reason;
-        let (status, reason) = if reason.is_empty() {
-            (JobStatus::Interrupted, INTERRUPTED.to_owned())
+        if start > 0 {
+            take(&mut loaded, &line[start..]);
+        }
+    }
+    if whole < bytes.len() {
+        loaded.messages.push(format!(
+            "{}: cut off {} bytes behind the last whole line, which was not written to its end",
+            path.display(),
+            bytes.len() - whole
+        ));
+    }
+    for (kind, count) in unknown_kinds {
+        loaded.messages.push(format!(
+            "{}: kept {count} lines of the kind `{kind}`, which this version does not know",
+            path.display()
+        ));
+    }
+    if let [first, ..] = damaged[..] {
+        loaded.messages.push(format!(
+            "{}: {} damaged lines, the first is line {first}; the others are used",
+            path.display(),
+            damaged.len()
+        ));
+        loaded.journal.is_rewritten = true;
+        loaded.keep_damaged(path, now_wall_ms);
+    }
+    loaded
+}
+
+impl Loaded {
+    /// Applies a line of the journal.
+    fn replay(&mut self, change: Change) {
+        let id = change.job();
+        let status = self.image.job(id).map(|entry| entry.status);
+        match change {
+            Change::Job(record) => self.insert(*record),
+            // A damaged line may have said that it runs.
+            Change::Task { ref progress, .. } if status == Some(JobStatus::Waiting) => {
+                let start_ms = progress.start_ms.or(progress.end_ms).unwrap_or_default();
+                self.apply(&Change::Start { job: id, start_ms });
+                self.apply(&change);
+            }
+            Change::Cancel { .. } if status == Some(JobStatus::Waiting) => {
+                let start_ms = live_record(&self.image, id).map_or(0, |record| record.created_ms);
+                self.apply(&Change::Start { job: id, start_ms });
+                self.apply(&change);
+            }
+            Change::Start { .. }
+            | Change::Task { .. }
+            | Change::Cancel { .. }
+            | Change::DelayOver { .. }
+            | Change::End { .. }
+            | Change::Forget { .. } => self.apply(&change),
+        }
+    }
+
+    fn insert(&mut self, record: JobRecord) {
+        if let Some(end_ms) = record.end_ms.filter(|_| record.status.has_ended()) {
+            self.remember(&record, end_ms);
+            self.image.insert_ended(
+                record.id,
+                Arc::clone(&record.pipeline),
+                record.status,
+                record.to_json().into(),
+            );
         } else {
-            (JobStatus::Canceled, reason.clone())
+            self.image.apply(&Change::Job(Box::new(record)));
+        }
+    }
+
+    fn apply(&mut self, change: &Change) {
+        if let Change::End { job, end_ms, .. } = change
+            && let Some(record) = live_record(&self.image, *job)
+        {
+            let record = record.clone();
+            self.remember(&record, *end_ms);
+        }
+        if let Change::Forget { job } = change {
+            self.ended.remove(job);
+        }
+        self.image.apply(change);
+    }
+
+    fn remember(&mut self, record: &JobRecord, end_ms: i64) {
+        let job = EndedJob {
+            id: record.id,
+            pipeline: Arc::clone(&record.pipeline),
+            end_ms,
+            started: record.start_ms.is_some(),
         };
-        ends.push(Change::End {
-            job: entry.id,
-            end_ms: now_wall_ms,
-            status,
-            reason,
-        });
+        self.ended.insert(record.id, job);
     }
-    for end in &ends {
-        recovered.image.apply(end);
+
+    fn keep_damaged(&mut self, path: &Path, now_wall_ms: i64) {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".damaged-{}", rfc3339(now_wall_ms)));
+        let mut kept = PathBuf::from(&name);
+        let mut number = 1;
+        while kept.exists() {
+            number += 1;
+            let mut numbered = name.clone();
+            numbered.push(format!("-{number}"));
+            kept = numbered.into();
+        }
+        self.messages.push(format!(
+            "{}: the damaged file is kept as `{}`",
+            path.display(),
+            kept.display()
+        ));
+        self.journal.damaged = Some((path.to_owned(), kept));
     }
 }
 
-#[derive(Deserialize)]
-struct EndProbe<'a> {
-    #[serde(borrow)]
-    start: Option<&'a str>,
-    #[serde(borrow)]
-    end: Option<&'a str>,
-}
-
-fn collect(recovered: &mut Recovered) {
-    for entry in recovered.image.jobs() {
-        match &entry.content {
-            Content::Live(live) => recovered.waiting.push(live.record.clone()),
-            Content::Ended(json) => {
-                let probe: EndProbe<'_> = serde_json::from_str(json).unwrap_or(EndProbe { start: None, end: None });
-                recovered.ended.push(EndedJob {
-                    id: entry.id,
-                    pipeline: Arc::clone(&entry.pipeline),
-                    end_ms: probe.end.and_then(parse_rfc3339).unwrap_or(0),
-                    started: probe.start.is_some(),
+/// The ends of jobs that have not ended and yet can't go on.
+fn unfinished(image: &Image, now_wall_ms: i64, leftovers: &mut HashSet<(JobId, String)>) -> Vec<Change> {
+    let mut ends = Vec::new();
+    // A job that replaces another has its place. Where both wait, the end of the older one was not written.
+    let mut places: HashMap<u64, &JobRecord> = HashMap::new();
+    for record in live(image) {
+        if record.status == JobStatus::Waiting {
+            if let Some(replaced) = places.insert(record.place, record) {
+                ends.push(Change::End {
+                    job: replaced.id,
+                    end_ms: record.created_ms,
+                    status: JobStatus::Replaced,
+                    reason: format!("replaced by job {}", record.id),
                 });
             }
+            continue;
+        }
+        let (status, reason) = if record.reason.is_empty() {
+            (JobStatus::Interrupted, "prunner ended while the job ran")
+        } else {
+            (JobStatus::Canceled, record.reason.as_str())
+        };
+        ends.push(Change::End {
+            job: record.id,
+            end_ms: now_wall_ms,
+            status,
+            reason: reason.to_owned(),
+        });
+        // That a task started need not be on disk, nor that `on_error` is listed.
+        for task in &record.tasks {
+            if matches!(task.progress.status, TaskStatus::Waiting | TaskStatus::Running) {
+                leftovers.insert((record.id, task.name.to_string()));
+            }
+        }
+        if record.tasks.iter().all(|task| &*task.name != ON_ERROR) {
+            leftovers.insert((record.id, ON_ERROR.to_owned()));
         }
     }
-    recovered.waiting.sort_by_key(|record| record.place);
+    ends
+}
+
+fn live(image: &Image) -> impl Iterator<Item = &JobRecord> {
+    image.jobs().filter_map(|entry| match &entry.content {
+        Content::Live(live) => Some(&live.record),
+        Content::Ended(_) => None,
+    })
+}
+
+fn live_record(image: &Image, id: JobId) -> Option<&JobRecord> {
+    match &image.job(id)?.content {
+        Content::Live(live) => Some(&live.record),
+        Content::Ended(_) => None,
+    }
 }

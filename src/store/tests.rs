@@ -1,0 +1,533 @@
+//! The store as a whole, on real files.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, unbounded};
+use uuid::Uuid;
+
+use super::journal::{JOURNAL, push_change, push_payload};
+use super::recover::Recovered;
+use super::worker::{Message, Worker};
+use super::{Batch, Change, DataDirectory, Parts, Store, recover};
+use crate::health::Health;
+use crate::job::{JobId, JobRecord, JobStatus, TaskProgress, TaskRecord, TaskStatus};
+use crate::read_model::{Image, ReadModel};
+use crate::template::Variables;
+use crate::testing::TestDirectory;
+
+const NOW_MS: i64 = 1_795_490_867_000;
+
+fn id(number: u128) -> JobId {
+    JobId(Uuid::from_u128(number))
+}
+
+fn job(number: u64) -> Change {
+    let task = |name: &str, depends_on: &[&str]| TaskRecord {
+        name: name.into(),
+        depends_on: depends_on.iter().map(|&name| name.into()).collect(),
+        progress: TaskProgress::default(),
+    };
+    let mut variables = Variables::new();
+    variables.insert(
+        "release".to_owned(),
+        serde_json::from_str("[1.10, \"a\\n\\\"b\"]").unwrap(),
+    );
+    Change::Job(Box::new(JobRecord {
+        id: id(number.into()),
+        pipeline: "deploy".into(),
+        user: "anna".to_owned(),
+        variables: Arc::new(variables),
+        partition: String::new(),
+        created_ms: NOW_MS,
+        place: number,
+        start_after_ms: None,
+        status: JobStatus::Waiting,
+        start_ms: None,
+        end_ms: None,
+        errored: false,
+        last_error: String::new(),
+        reason: String::new(),
+        tasks: vec![task("build", &[]), task("upload", &["build"])],
+    }))
+}
+
+fn start(number: u128) -> Change {
+    Change::Start {
+        job: id(number),
+        start_ms: NOW_MS,
+    }
+}
+
+fn task(number: u128, index: usize, status: TaskStatus) -> Change {
+    let progress = TaskProgress {
+        status,
+        start_ms: Some(NOW_MS),
+        ..TaskProgress::default()
+    };
+    Change::Task {
+        job: id(number),
+        index,
+        progress,
+        fails_job: false,
+    }
+}
+
+fn end(number: u128, status: JobStatus) -> Change {
+    Change::End {
+        job: id(number),
+        end_ms: NOW_MS + 1000,
+        status,
+        reason: String::new(),
+    }
+}
+
+/// One job that succeeded, one that ran, one that was told to stop, one that waits, one that was forgotten.
+fn history() -> Vec<Change> {
+    vec![
+        job(1),
+        start(1),
+        task(1, 0, TaskStatus::Running),
+        job(2),
+        task(1, 0, TaskStatus::Done),
+        start(2),
+        task(2, 0, TaskStatus::Done),
+        job(3),
+        start(3),
+        Change::Cancel {
+            job: id(3),
+            reason: "canceled by anna".to_owned(),
+        },
+        job(4),
+        task(1, 1, TaskStatus::Done),
+        end(1, JobStatus::Succeeded),
+        job(5),
+        end(5, JobStatus::Canceled),
+        Change::Forget { job: id(5) },
+    ]
+}
+
+struct Bed {
+    directory: TestDirectory,
+}
+
+impl Bed {
+    fn new() -> Bed {
+        Bed {
+            directory: TestDirectory::new(),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn journal(&self) -> Vec<u8> {
+        fs::read(self.path().join(JOURNAL)).unwrap()
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what is broken here on purpose need not survive anything"
+    )]
+    fn write(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.path().join(name), bytes).unwrap();
+    }
+
+    fn recover(&self) -> Recovered {
+        recover(self.path(), NOW_MS + 5000).unwrap()
+    }
+
+    /// Starts on what is there; releases arrive at the receiver.
+    fn start(&self) -> (Store<u32>, Arc<ReadModel>, Receiver<u32>) {
+        let recovered = self.recover();
+        let model = Arc::new(ReadModel::new(recovered.image));
+        let (sender, releases) = unbounded();
+        let parts = Parts {
+            directory: DataDirectory::open(self.path()).unwrap(),
+            journal: recovered.journal,
+            model: Arc::clone(&model),
+            health: Arc::default(),
+        };
+        let store = Store::start(parts, move |release| sender.send(release).unwrap(), |_| {}).unwrap();
+        (store, model, releases)
+    }
+
+    fn damaged_files(&self) -> usize {
+        fs::read_dir(self.path())
+            .unwrap()
+            .filter(|entry| {
+                entry
+                    .as_ref()
+                    .unwrap()
+                    .file_name()
+                    .to_string_lossy()
+                    .contains(".damaged-")
+            })
+            .count()
+    }
+}
+
+fn lines(changes: &[Change]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for change in changes {
+        push_change(&mut bytes, change);
+    }
+    bytes
+}
+
+fn batch(changes: Vec<Change>, release: u32) -> Batch<u32> {
+    Batch {
+        changes,
+        pipelines: None,
+        releases: vec![release],
+    }
+}
+
+/// Each job in a line: number, status, reason.
+fn shown(image: &Image) -> Vec<String> {
+    image
+        .jobs()
+        .map(|entry| format!("{} {}", entry.id.0.as_u128(), entry.status.as_str()))
+        .collect()
+}
+
+fn all_json(image: &Image) -> Vec<Arc<str>> {
+    image.jobs().map(super::super::read_model::Entry::json).collect()
+}
+
+#[test]
+fn what_was_saved_is_found_again() {
+    let bed = Bed::new();
+    let (store, model, releases) = bed.start();
+    for (number, change) in (0..).zip(history()) {
+        store.save(batch(vec![change], number));
+    }
+    let count = u32::try_from(history().len()).unwrap();
+    assert_eq!(
+        releases.iter().take(history().len()).collect::<Vec<_>>(),
+        (0..count).collect::<Vec<_>>()
+    );
+    assert_eq!(
+        fs::metadata(bed.path().join(JOURNAL)).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    // As a kill would leave it.
+    let recovered = bed.recover();
+    assert_eq!(bed.journal(), lines(&history()));
+    store.finish();
+
+    assert_eq!(
+        shown(&recovered.image),
+        ["1 succeeded", "2 interrupted", "3 canceled", "4 waiting"]
+    );
+    assert_eq!(
+        shown(&model.read()),
+        ["1 succeeded", "2 running", "3 running", "4 waiting"]
+    );
+    let waiting: Vec<JobId> = recovered.waiting.iter().map(|record| record.id).collect();
+    assert_eq!(waiting, [id(4)]);
+    let mut ended: Vec<_> = recovered
+        .ended
+        .iter()
+        .map(|job| (job.id, job.end_ms - NOW_MS, job.started))
+        .collect();
+    ended.sort();
+    assert_eq!(ended, [(id(1), 1000, true), (id(2), 5000, true), (id(3), 5000, true)]);
+    let mut leftovers: Vec<String> = recovered
+        .leftovers
+        .iter()
+        .map(|(job, task)| format!("{} {task}", job.0.as_u128()))
+        .collect();
+    leftovers.sort();
+    assert_eq!(
+        leftovers,
+        ["2 on_error", "2 upload", "3 build", "3 on_error", "3 upload"]
+    );
+    assert!(
+        recovered
+            .image
+            .job(id(2))
+            .unwrap()
+            .json()
+            .contains("\"reason\":\"prunner ended while the job ran\"")
+    );
+    assert!(
+        recovered
+            .image
+            .job(id(3))
+            .unwrap()
+            .json()
+            .contains("\"reason\":\"canceled by anna\"")
+    );
+    assert_eq!(recovered.messages, Vec::<String>::new());
+
+    // The clean exit wrote each job as one line; the next start ends what ran, and a further one finds that.
+    assert_eq!(bed.journal().iter().filter(|&&byte| byte == b'\n').count(), 4);
+    let (store, model, _) = bed.start();
+    let json = all_json(&model.read());
+    drop(store);
+    assert_eq!(all_json(&bed.recover().image), json);
+    assert_eq!(bed.recover().ended.len(), 3);
+}
+
+#[test]
+fn a_journal_may_end_anywhere() {
+    let bed = Bed::new();
+    let changes = history();
+    let whole = lines(&changes);
+    for length in 0..whole.len() {
+        bed.write(JOURNAL, &whole[..length]);
+        let recovered = bed.recover();
+        let count = whole[..length].iter().filter(|&&byte| byte == b'\n').count();
+        let mut expected = Image::default();
+        changes[..count].iter().for_each(|change| expected.apply(change));
+        let shown_before = all_json(&super::read(bed.path(), NOW_MS).unwrap().0);
+        assert_eq!(shown_before, all_json(&expected), "cut at {length}");
+        let is_cut = length > 0 && whole[length - 1] != b'\n';
+        assert_eq!(recovered.messages.len(), usize::from(is_cut), "cut at {length}");
+        assert!(recovered.journal.damaged.is_none());
+        assert!(!recovered.journal.is_rewritten);
+    }
+    // The cut line does not stay in the way of the next.
+    let (store, _, releases) = bed.start();
+    store.save(batch(vec![job(9)], 0));
+    releases.recv().unwrap();
+    assert_eq!(bed.recover().messages, Vec::<String>::new());
+    store.finish();
+    assert_eq!(bed.damaged_files(), 0);
+}
+
+#[test]
+fn a_flipped_byte_costs_its_line_alone() {
+    let bed = Bed::new();
+    let changes: Vec<Change> = (1..=4).map(job).collect();
+    let whole = lines(&changes);
+    for place in 0..whole.len() {
+        for flip in [0x01, 0x20, 0xff] {
+            let mut bytes = whole.clone();
+            bytes[place] ^= flip;
+            bed.write(JOURNAL, &bytes);
+            let recovered = bed.recover();
+            let line = whole[..place].iter().filter(|&&byte| byte == b'\n').count();
+            let is_newline = whole[place] == b'\n';
+            let expected: Vec<String> = (0..4)
+                .filter(|&number| number != line || (is_newline && line < 3))
+                .map(|number| format!("{} waiting", number + 1))
+                .collect();
+            assert_eq!(shown(&recovered.image), expected, "byte {place} with {flip:x}");
+            assert_eq!(recovered.journal.damaged.is_some(), !(is_newline && line == 3));
+        }
+    }
+}
+
+#[test]
+fn a_damaged_journal_is_kept_and_written_anew() {
+    let bed = Bed::new();
+    let mut bytes = lines(&history());
+    bytes.splice(0..0, b"\0\xff rubbish\n\n".iter().copied());
+    bed.write(JOURNAL, &bytes);
+    let logs = bed.path().join("logs").join(id(77).to_string());
+    fs::create_dir_all(&logs).unwrap();
+    bed.start().0.finish();
+    assert_eq!(bed.damaged_files(), 1);
+    assert!(logs.exists());
+    let recovered = bed.recover();
+    assert_eq!(
+        shown(&recovered.image),
+        ["1 succeeded", "2 interrupted", "3 canceled", "4 waiting"]
+    );
+    assert_eq!(recovered.messages, Vec::<String>::new());
+    bed.start().0.finish();
+    assert!(!logs.exists());
+    assert_eq!(bed.damaged_files(), 1);
+}
+
+#[test]
+fn a_lost_start_does_not_run_a_job_twice() {
+    let bed = Bed::new();
+    bed.write(JOURNAL, &lines(&[job(1), task(1, 0, TaskStatus::Done)]));
+    assert_eq!(shown(&bed.recover().image), ["1 interrupted"]);
+}
+
+#[test]
+fn a_half_written_replacement_is_completed() {
+    let bed = Bed::new();
+    let mut newer = job(2);
+    if let Change::Job(record) = &mut newer {
+        record.place = 1;
+    }
+    bed.write(JOURNAL, &lines(&[job(1), newer]));
+    assert_eq!(shown(&bed.recover().image), ["1 replaced", "2 waiting"]);
+}
+
+#[test]
+fn lines_of_unknown_kinds_stay() {
+    let bed = Bed::new();
+    let mut bytes = lines(&[job(1)]);
+    push_payload(&mut bytes, r#"{"schedule":{"pipeline":"p"}}"#);
+    bed.write(JOURNAL, &bytes);
+    for _ in 0..2 {
+        let (store, _, releases) = bed.start();
+        store.save(batch(
+            vec![Change::Cancel {
+                job: id(8),
+                reason: String::new(),
+            }],
+            0,
+        ));
+        releases.recv().unwrap();
+        store.finish();
+        let messages = bed.recover().messages;
+        assert_eq!(messages.len(), 1);
+        assert!(messages[0].contains("`schedule`"), "{messages:?}");
+        assert_eq!(shown(&bed.recover().image), ["1 waiting"]);
+    }
+    assert_eq!(bed.damaged_files(), 0);
+}
+
+#[test]
+fn the_old_file_is_taken_over_once() {
+    let bed = Bed::new();
+    bed.write(
+        "data.json",
+        br#"{"Jobs":[{"ID":"01932f3e-0000-7000-8000-000000000001","Pipeline":"p","Created":"2026-11-24T03:00:00Z"}]}"#,
+    );
+    bed.start().0.finish();
+    bed.write("data.json", b"{");
+    assert_eq!(bed.recover().waiting.len(), 1);
+    fs::remove_file(bed.path().join(JOURNAL)).unwrap();
+    bed.start().0.finish();
+    assert_eq!(bed.damaged_files(), 1);
+    assert_eq!(bed.recover().waiting.len(), 0);
+}
+
+#[test]
+fn a_large_journal_is_compacted_while_it_grows() {
+    let bed = Bed::new();
+    let (store, model, releases) = bed.start();
+    store.save(batch(vec![job(1), start(1)], 0));
+    let mut written = lines(&[job(1), start(1)]).len();
+    let step = task(1, 0, TaskStatus::Running);
+    // Saved one after the other, so that some come while the new journal is written.
+    for number in 0..40_u32 {
+        let changes = vec![step.clone(); 1000];
+        written += lines(&changes).len();
+        store.save(batch(changes, number));
+        releases.recv().unwrap();
+    }
+    store.save(batch(vec![job(2)], 0));
+    while releases.recv().unwrap() != 0 {}
+    let saved = all_json(&model.read());
+    assert_eq!(all_json(&super::read(bed.path(), NOW_MS).unwrap().0), saved);
+    assert!(written > 4 * 1024 * 1024);
+    store.finish();
+    assert!(bed.journal().len() < 2000);
+    assert_eq!(all_json(&super::read(bed.path(), NOW_MS).unwrap().0), saved);
+    assert!(!bed.path().join("journal.jsonl.new").exists());
+}
+
+#[test]
+fn forgotten_jobs_leave_no_logs() {
+    let bed = Bed::new();
+    let logs = |number| bed.path().join("logs").join(id(number).to_string());
+    for number in 1..=3 {
+        fs::create_dir_all(logs(number)).unwrap();
+    }
+    fs::create_dir(bed.path().join("logs/mine")).unwrap();
+    bed.write(JOURNAL, &lines(&[job(1), job(2)]));
+    let (store, _, _releases) = bed.start();
+    store.save(batch(
+        vec![end(1, JobStatus::Canceled), Change::Forget { job: id(1) }],
+        0,
+    ));
+    store.finish();
+    assert_eq!([1, 2, 3].map(|number| logs(number).exists()), [false, true, false]);
+    assert!(bed.path().join("logs/mine").exists());
+}
+
+#[test]
+fn a_batch_without_changes_is_let_go_in_its_turn() {
+    let bed = Bed::new();
+    let (store, _, releases) = bed.start();
+    store.save(batch(vec![job(1)], 1));
+    store.save(batch(vec![], 2));
+    store.save(batch(vec![Change::DelayOver { job: id(1) }], 3));
+    assert_eq!(releases.iter().take(3).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(bed.journal(), lines(&[job(1)]));
+    store.finish();
+}
+
+/// A worker without its thread, and what it told: releases, and trouble as 1000 and 1001.
+fn worker(bed: &Bed) -> (Worker<u32>, Arc<ReadModel>, Arc<Health>, Receiver<u32>) {
+    let recovered = bed.recover();
+    let model = Arc::new(ReadModel::new(recovered.image));
+    let health: Arc<Health> = Arc::default();
+    let (told, tellings) = unbounded();
+    let trouble_told = told.clone();
+    let (sender, _messages) = unbounded::<Message<u32>>();
+    let parts = Parts {
+        directory: DataDirectory::open(bed.path()).unwrap(),
+        journal: recovered.journal,
+        model: Arc::clone(&model),
+        health: Arc::clone(&health),
+    };
+    let release = Box::new(move |release| told.send(release).unwrap());
+    let trouble = Box::new(move |is_troubled| trouble_told.send(1000 + u32::from(is_troubled)).unwrap());
+    (
+        Worker::new(parts, release, trouble, sender).unwrap(),
+        model,
+        health,
+        tellings,
+    )
+}
+
+#[test]
+fn what_the_disk_does_not_take_waits_for_it() {
+    let bed = Bed::new();
+    let (mut worker, model, health, told) = worker(&bed);
+    let full = OpenOptions::new().read(true).write(true).open("/dev/full").unwrap();
+    let file: File = worker.journal.replace_file(full);
+    worker.take(batch(vec![job(1)], 1));
+    worker.take(batch(vec![], 2));
+    worker.save();
+    worker.save();
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [1001]);
+    assert_eq!(shown(&model.read()), Vec::<String>::new());
+    assert!(format!("{:?}", health.refusal()).contains("no space left on device"));
+    worker.journal.replace_file(file);
+    worker.take(batch(vec![job(2)], 3));
+    worker.save();
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [1, 2, 3, 1000]);
+    assert_eq!(health.refusal(), None);
+    assert_eq!(bed.journal(), lines(&[job(1), job(2)]));
+}
+
+#[test]
+fn a_journal_whose_sync_failed_is_replaced() {
+    let bed = Bed::new();
+    let (mut worker, _, _, told) = worker(&bed);
+    worker.take(batch(vec![job(1)], 1));
+    worker.save();
+    let old = File::open(bed.path().join(JOURNAL)).unwrap();
+    worker.journal.set_broken();
+    worker.take(batch(vec![job(2)], 2));
+    worker.save();
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(old.metadata().unwrap().len(), lines(&[job(1)]).len() as u64);
+    assert_eq!(bed.journal(), lines(&[job(1), job(2)]));
+}
+
+#[test]
+fn room_is_reserved_behind_the_end() {
+    use std::os::unix::fs::MetadataExt;
+    let bed = Bed::new();
+    let (mut worker, _, _, _told) = worker(&bed);
+    worker.take(batch(vec![job(1)], 1));
+    worker.save();
+    let metadata = fs::metadata(bed.path().join(JOURNAL)).unwrap();
+    assert_eq!(metadata.len(), lines(&[job(1)]).len() as u64);
+    assert!(metadata.blocks() * 512 >= 4 * 1024 * 1024);
+}
