@@ -1,0 +1,292 @@
+//! A directory to run the real binary in, and a small HTTP client.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks again and again until there is an answer.
+#[track_caller]
+pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "it never came true: {what}");
+        thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// Whether it does anything still: who is dead but not reaped by its parent does not.
+pub(crate) fn is_alive(pid: &str) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .ok()
+        .and_then(|stat| stat.rsplit_once(") ").map(|(_, rest)| !rest.starts_with(['Z', 'X'])))
+        .unwrap_or(false)
+}
+
+/// A directory of its own, removed at the end.
+pub(crate) struct TestSpace {
+    pub path: PathBuf,
+}
+
+impl TestSpace {
+    pub(crate) fn new(pipelines: &str) -> TestSpace {
+        let path = std::env::temp_dir().join(format!("prunner-e2e-{}", Uuid::now_v7()));
+        fs::create_dir(&path).unwrap();
+        let space = TestSpace { path };
+        space.write("pipelines.yml", pipelines);
+        space
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.path.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    pub(crate) fn write_script(&self, name: &str, text: &str) {
+        self.write(name, &format!("#!/bin/sh\n{text}\n"));
+        fs::set_permissions(self.path.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Empty where it is missing.
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path.join(name)).unwrap_or_default()
+    }
+
+    /// The first line of a file, as soon as it is whole.
+    #[track_caller]
+    pub(crate) fn first_line(&self, name: &str) -> String {
+        eventually(name, || {
+            self.read(name).split_once('\n').map(|(line, _)| line.to_owned())
+        })
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_prunner"));
+        command
+            .args(arguments)
+            .current_dir(&self.path)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("USER", "anna")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Starts a server, and returns when it serves.
+    #[track_caller]
+    pub(crate) fn serve(&self) -> Server {
+        let token = self.command(&["debug"]).env("MINIMAL_OUTPUT", "1").output().unwrap();
+        let mut child = self
+            .command(&["--address", "127.0.0.1:0"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (sender, receiver) = channel();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let written = Arc::clone(&log);
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if line.contains(r#"msg="serving""#) {
+                    let address = line.split(' ').find_map(|field| field.strip_prefix("address="));
+                    let _ = sender.send(address.unwrap().to_owned());
+                }
+                let mut written = written.lock().unwrap();
+                written.push_str(&line);
+                written.push('\n');
+            }
+        });
+        let mut server = Server {
+            child,
+            address: String::new(),
+            token: String::from_utf8(token.stdout).unwrap(),
+        };
+        match receiver.recv_timeout(PATIENCE) {
+            Ok(address) => server.address = address,
+            Err(error) => panic!("it does not serve ({error}): {}", log.lock().unwrap()),
+        }
+        server
+    }
+}
+
+impl Drop for TestSpace {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// A server that runs, and is stopped at the end with its tasks.
+pub(crate) struct Server {
+    child: Child,
+    pub address: String,
+    pub token: String,
+}
+
+impl Server {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// As a crash would.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn signal_end(&self) {
+        let _ = Command::new("sh")
+            .args(["-c", "kill -TERM \"$1\"", "sh", &self.pid().to_string()])
+            .status();
+    }
+
+    /// SIGTERM, and its exit status.
+    pub(crate) fn stop(mut self) -> Option<i32> {
+        self.signal_end();
+        eventually("the server ends", || self.child.try_wait().unwrap()).code()
+    }
+
+    /// Sends a request as it is, with a token, and returns the open connection.
+    pub(crate) fn send(&self, method: &str, target: &str, headers: &str, body: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let length = body.len();
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nHost: e2e\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
+        );
+        stream.write_all((head + body).as_bytes()).unwrap();
+        stream
+    }
+
+    pub(crate) fn request(&self, method: &str, target: &str, headers: &str, body: &str) -> Answer {
+        let mut text = Vec::new();
+        self.send(method, target, headers, body).read_to_end(&mut text).unwrap();
+        Answer::new(&String::from_utf8(text).unwrap())
+    }
+
+    pub(crate) fn authorization(&self) -> String {
+        format!("Authorization: {}\r\n", self.token)
+    }
+
+    pub(crate) fn get(&self, target: &str) -> Answer {
+        self.request("GET", target, &self.authorization(), "")
+    }
+
+    pub(crate) fn post(&self, target: &str, body: &str) -> Answer {
+        self.request("POST", target, &self.authorization(), body)
+    }
+
+    pub(crate) fn try_schedule(&self, pipeline: &str) -> Answer {
+        self.post("/pipelines/schedule", &json!({"pipeline": pipeline}).to_string())
+    }
+
+    /// The id of a job that was accepted.
+    #[track_caller]
+    pub(crate) fn schedule(&self, pipeline: &str) -> String {
+        let answer = self.try_schedule(pipeline);
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        answer.json()["jobId"].as_str().unwrap().to_owned()
+    }
+
+    #[track_caller]
+    pub(crate) fn job(&self, id: &str) -> Value {
+        let answer = self.get(&format!("/job/detail?id={id}"));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()
+    }
+
+    /// The job when it has ended.
+    #[track_caller]
+    pub(crate) fn ended(&self, id: &str) -> Value {
+        eventually("the job ends", || {
+            let job = self.get(&format!("/job/detail?id={id}&wait=10s")).json();
+            (job["completed"] == true).then_some(job)
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.signal_end();
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+                thread::park_timeout(Duration::from_millis(10));
+            }
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub status: u16,
+    head: String,
+    pub body: String,
+}
+
+impl Answer {
+    #[track_caller]
+    fn new(text: &str) -> Answer {
+        let (head, body) = text.split_once("\r\n\r\n").expect("an answer has a head");
+        Answer {
+            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+            head: head.to_owned(),
+            body: body.to_owned(),
+        }
+    }
+
+    /// Empty where it is missing.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.head
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .find(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map_or("", |(_, value)| value)
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// Reads until the text has come; what has come before it too.
+#[track_caller]
+pub(crate) fn read_until(stream: &mut impl Read, text: &str) -> String {
+    let mut read = String::new();
+    let mut buffer = [0; 4096];
+    while !read.contains(text) {
+        let length = stream.read(&mut buffer).unwrap();
+        assert_ne!(length, 0, "`{text}` never came: {read}");
+        read.push_str(std::str::from_utf8(&buffer[..length]).unwrap());
+    }
+    read
+}
+
+/// Where a sample of the repository is.
+pub(crate) fn sample(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples").join(name);
+    fs::read_to_string(path).unwrap()
+}
