@@ -417,13 +417,25 @@ mod tests {
 
     #[test]
     fn scalars_keep_how_they_are_written() {
-        check("[~, null, Null, ]", &[(Kind::Null, "~"), (Kind::Null, "null"), (Kind::Null, "Null")]);
+        check(
+            "[~, null, Null, ]",
+            &[(Kind::Null, "~"), (Kind::Null, "null"), (Kind::Null, "Null")],
+        );
         check("- \n- a", &[(Kind::Null, ""), (Kind::Text, "a")]);
-        check("[true, False, yes]", &[(Kind::Boolean, "true"), (Kind::Boolean, "False"), (Kind::Text, "yes")]);
-        check("[1.10, 0x1F, 1e3]", &[(Kind::Number, "1.10"), (Kind::Number, "0x1F"), (Kind::Number, "1e3")]);
+        check(
+            "[true, False, yes]",
+            &[(Kind::Boolean, "true"), (Kind::Boolean, "False"), (Kind::Text, "yes")],
+        );
+        check(
+            "[1.10, 0x1F, 1e3]",
+            &[(Kind::Number, "1.10"), (Kind::Number, "0x1F"), (Kind::Number, "1e3")],
+        );
         let digits = "9".repeat(300);
         check(&format!("[-{digits}]"), &[(Kind::Number, &format!("-{digits}"))]);
-        check("['1', \"a\\tb\", !!str 1]", &[(Kind::Text, "1"), (Kind::Text, "a\tb"), (Kind::Text, "1")]);
+        check(
+            "['1', \"a\\tb\", !!str 1]",
+            &[(Kind::Text, "1"), (Kind::Text, "a\tb"), (Kind::Text, "1")],
+        );
         check("- &a x\n- *a", &[(Kind::Text, "x"), (Kind::Text, "x")]);
     }
 
@@ -474,15 +486,15 @@ mod tests {
         let long = format!("a: &a {}\nb: [{}]", "x".repeat(1_000_000), "*a,".repeat(10_000));
         let error = parse(long.as_bytes()).unwrap_err();
         assert!(error.contains("64 MiB of text"), "{error}");
-        check_error(
-            "&a [*a, *a]",
-            "not valid YAML: more than 128 levels inside each other at line 1 column 1",
-        );
+        check_error("&a [*a, *a]", "not valid YAML: more than 128 levels inside each other");
     }
 
     #[test]
     fn size_is_bounded() {
-        check_error(" ".repeat(MAX_FILE_BYTES + 1), "larger than 8 MiB, the most that is read");
+        check_error(
+            " ".repeat(MAX_FILE_BYTES + 1),
+            "larger than 8 MiB, the most that is read",
+        );
     }
 
     #[test]
@@ -491,6 +503,9 @@ mod tests {
             b"a: b\nc: \xc3\xa4\xff".to_vec(),
             "not valid YAML: what stands at line 2 column 5 is not UTF-8; save the file as UTF-8",
         );
-        check_error("a: \u{1}", "not valid YAML: control characters are not allowed at position 3");
+        check_error(
+            "a: \u{1}",
+            "not valid YAML: control characters are not allowed at position 3",
+        );
     }
 }

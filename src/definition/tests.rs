@@ -88,7 +88,10 @@ fn check_task(keys: &str, expected: &[&str]) {
 }
 
 fn script(lines: &[&str]) -> Vec<Template> {
-    lines.iter().map(|line| Template::parse(line, Delimiters::Both).unwrap()).collect()
+    lines
+        .iter()
+        .map(|line| Template::parse(line, Delimiters::Both).unwrap())
+        .collect()
 }
 
 fn names(pipeline: &Pipeline) -> Vec<&str> {
@@ -96,7 +99,10 @@ fn names(pipeline: &Pipeline) -> Vec<&str> {
 }
 
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 // Pipelines without a mistake.
@@ -123,7 +129,7 @@ fn a_pipeline_has_defaults() {
         assert_eq!(pipeline.retention_count, None);
         assert_eq!(pipeline.env, []);
         assert!(pipeline.tasks.is_empty());
-        assert_eq!(pipeline.file_order, []);
+        assert!(pipeline.file_order.is_empty());
         assert!(pipeline.on_error.is_none());
     }
 }
@@ -172,7 +178,10 @@ fn queues() {
     }
     check("concurrency: 1", Queue::Append { limit: None });
     check("queue_limit: 0", Queue::Append { limit: Some(0) });
-    check("{queue_limit: 7, queue_strategy: append}", Queue::Append { limit: Some(7) });
+    check(
+        "{queue_limit: 7, queue_strategy: append}",
+        Queue::Append { limit: Some(7) },
+    );
     check("{queue_limit: 2, queue_strategy: replace}", Queue::Replace { limit: 2 });
     check("{queue_limit: 0, queue_strategy: replace}", Queue::Replace { limit: 0 });
     check("{queue_limit: 0, start_delay: 0}", Queue::Append { limit: Some(0) });
@@ -183,7 +192,9 @@ fn queues() {
     let (complaints, pipelines) = read("pipelines: {p: {queue_strategy: replace}}");
     assert_eq!(
         complaints,
-        ["W p.yml: pipeline `p` has `queue_strategy: replace` without `queue_limit`, which means 1; write `queue_limit: 1`"]
+        [
+            "W p.yml: pipeline `p` has `queue_strategy: replace` without `queue_limit`, which means 1; write `queue_limit: 1`"
+        ]
     );
     assert_eq!(pipelines[0].queue, Queue::Replace { limit: 1 });
 }
@@ -198,7 +209,7 @@ fn scripts() {
     }
     check("script: make", &["make"]);
     check("script: [make]", &["make"]);
-    check(r#"script: [make, "", "# test"]"#, &["make", "", "# test"]);
+    check(r##"script: [make, "", "# test"]"##, &["make", "", "# test"]);
     check(r#"script: "set -e\nmake\n""#, &["set -e\nmake\n"]);
     check(r##"script: "# build\nmake""##, &["# build\nmake"]);
     check(r#"script: "echo \\\necho""#, &["echo \\\necho"]);
@@ -228,7 +239,9 @@ fn a_line_is_parsed_with_the_delimiters_of_the_pipeline() {
     let pipeline = with_keys(r#"{delimiters: ["<<", ">>"], tasks: {t: {script: "docker --format '{{ .Names }}'"}}}"#);
     let expected = Template::parse("docker --format '{{ .Names }}'", Delimiters::Angle).unwrap();
     assert_eq!(pipeline.tasks[0].script, [expected]);
-    let pipeline = with_keys(r#"{delimiters: ["{{", "}}"], tasks: {t: {script: "cat << .x >>"}}, on_error: {script: "<< if .x >>"}}"#);
+    let pipeline = with_keys(
+        r#"{delimiters: ["{{", "}}"], tasks: {t: {script: "cat << .x >>"}}, on_error: {script: "<< if .x >>"}}"#,
+    );
     let expected = Template::parse("cat << .x >>", Delimiters::Curly).unwrap();
     assert_eq!(pipeline.tasks[0].script, [expected]);
 }
@@ -245,7 +258,10 @@ fn shells() {
     check("{shell: bash, tasks: {t: {shell: dash}}}", Some(&["dash"]));
     check("{shell: bash, tasks: {t: {shell: ~}}}", Some(&["bash"]));
     check("{shell: /my shells/sh, tasks: {t: }}", Some(&["/my shells/sh"]));
-    check(r#"{shell: [nice, -n, "10", ""], tasks: {t: }}"#, Some(&["nice", "-n", "10", ""]));
+    check(
+        r#"{shell: [nice, -n, "10", ""], tasks: {t: }}"#,
+        Some(&["nice", "-n", "10", ""]),
+    );
     let pipeline = with_keys("{shell: bash, on_error: {script: x}}");
     assert_eq!(pipeline.on_error.unwrap().shell, Some(vec!["bash".to_owned()]));
 }
@@ -303,10 +319,25 @@ fn tasks_stand_in_listing_order() {
         &[3, 1, 0, 2],
         &[&[], &[0], &[], &[1, 2]],
     );
-    check("{b: {depends_on: a}, x: , a: }", &["x", "a", "b"], &[2, 0, 1], &[&[], &[], &[1]]);
-    check("{a: {depends_on: []}, b: {depends_on: }}", &["a", "b"], &[0, 1], &[&[], &[]]);
+    check(
+        "{b: {depends_on: a}, x: , a: }",
+        &["x", "a", "b"],
+        &[2, 0, 1],
+        &[&[], &[], &[1]],
+    );
+    check(
+        "{a: {depends_on: []}, b: {depends_on: }}",
+        &["a", "b"],
+        &[0, 1],
+        &[&[], &[]],
+    );
     // Names need no quotes, whatever YAML takes them for.
-    check("{1: , true: {depends_on: [1]}, c: {depends_on: true}}", &["1", "true", "c"], &[0, 1, 2], &[&[], &[0], &[1]]);
+    check(
+        "{1: , true: {depends_on: [1]}, c: {depends_on: true}}",
+        &["1", "true", "c"],
+        &[0, 1, 2],
+        &[&[], &[0], &[1]],
+    );
     check("{'1': , b: {depends_on: 1}}", &["1", "b"], &[0, 1], &[&[], &[0]]);
 }
 
@@ -315,17 +346,29 @@ fn a_long_chain_in_reverse_order() {
     const TASKS: usize = 10_000;
     let mut yaml = "tasks:\n".to_owned();
     for task in (0..TASKS).rev() {
-        let depends_on = task.checked_sub(1).map_or_else(String::new, |needed| format!("depends_on: t{needed}"));
+        let depends_on = task
+            .checked_sub(1)
+            .map_or_else(String::new, |needed| format!("depends_on: t{needed}"));
         yaml += &format!("  t{task}: {{{depends_on}}}\n");
     }
     let pipeline = with_keys(&yaml);
     assert_eq!(pipeline.file_order, (0..TASKS).rev().collect::<Vec<_>>());
-    assert!(pipeline.tasks.iter().enumerate().all(|(index, task)| *task.name == *format!("t{index}")));
+    assert!(
+        pipeline
+            .tasks
+            .iter()
+            .enumerate()
+            .all(|(index, task)| *task.name == *format!("t{index}"))
+    );
 
     let closed = yaml.replace("  t0: {}", "  t0: {depends_on: t9999}");
     let (complaints, _) = read(&pipeline_text(&closed));
     assert_eq!(complaints.len(), 1);
-    assert!(complaints[0].ends_with("t1 -> t0 -> t9999`"), "{}", &complaints[0][complaints[0].len() - 100..]);
+    assert!(
+        complaints[0].ends_with("t1 -> t0 -> t9999`"),
+        "{}",
+        &complaints[0][complaints[0].len() - 100..]
+    );
 }
 
 #[test]
@@ -346,7 +389,17 @@ fn a_marker_that_waits_for_thousands() {
 
 #[test]
 fn files_without_pipelines() {
-    for yaml in ["", "\n", "# nothing\n", "---\n", "--- ~\n...\n", "{}", "pipelines:", "pipelines: {}", "\u{feff}"] {
+    for yaml in [
+        "",
+        "\n",
+        "# nothing\n",
+        "---\n",
+        "--- ~\n...\n",
+        "{}",
+        "pipelines:",
+        "pipelines: {}",
+        "\u{feff}",
+    ] {
         let (complaints, pipelines) = read(yaml);
         assert_eq!(complaints, Vec::<String>::new(), "{yaml}");
         assert!(pipelines.is_empty(), "{yaml}");
@@ -388,7 +441,10 @@ fn block_scalars_byte_order_mark_and_crlf() {
     assert_eq!(only(yaml).tasks[0].script, expected);
     assert_eq!(only(&format!("\u{feff}{yaml}")).tasks[0].script, expected);
     assert_eq!(only(&yaml.replace('\n', "\r\n")).tasks[0].script, expected);
-    assert_eq!(only(&format!("\u{feff}{}", yaml.replace('\n', "\r\n"))).tasks[0].script, expected);
+    assert_eq!(
+        only(&format!("\u{feff}{}", yaml.replace('\n', "\r\n"))).tasks[0].script,
+        expected
+    );
     assert_eq!(only(&format!("---\n{yaml}...\n")).tasks[0].script, expected);
 }
 
@@ -446,7 +502,10 @@ fn duplicate_keys() {
         "tasks: {1: , '1': }",
         &["E has the key `1` twice; remove or rename one of them"],
     );
-    check_task("env: {A: 1, A: 1}", &["E has the key `A` twice; remove or rename one of them"]);
+    check_task(
+        "env: {A: 1, A: 1}",
+        &["E has the key `A` twice; remove or rename one of them"],
+    );
     check_pipeline(
         "tasks: {t: &t {script: a}, u: {<<: *t, <<: *t}}",
         &["E task `u` of pipeline `p` has the key `<<` twice; merge several mappings as `<<: [*a, *b]`"],
@@ -455,7 +514,10 @@ fn duplicate_keys() {
 
 #[test]
 fn bad_merges_and_keys() {
-    check_task("<<: a", &["E merges `a` with `<<`; expected a mapping or a list of mappings"]);
+    check_task(
+        "<<: a",
+        &["E merges `a` with `<<`; expected a mapping or a list of mappings"],
+    );
     check_task(
         "<<: [[a]]",
         &["E merges a list inside a list with `<<`; expected a mapping or a list of mappings"],
@@ -470,7 +532,9 @@ fn bad_merges_and_keys() {
     );
     check_file(
         "pipelines: {p: !secret {tasks: }}",
-        &["E p.yml: not valid YAML: pipelines.p: the tag `!secret` is not known; where a text begins with `!`, quote it at line 1 column 16"],
+        &[
+            "E p.yml: not valid YAML: pipelines.p: the tag `!secret` is not known; where a text begins with `!`, quote it at line 1 column 16",
+        ],
     );
 }
 
@@ -495,7 +559,8 @@ fn unknown_keys() {
 
 #[test]
 fn wrong_integers() {
-    const MOST: &str = "E has the number `9223372036854775808` as `queue_limit`; expected an integer of at most 9223372036854775807";
+    const MOST: &str =
+        "E has the number `9223372036854775808` as `queue_limit`; expected an integer of at most 9223372036854775807";
     check_pipeline(
         "concurrency: many",
         &["E has the text `many` as `concurrency`; expected an integer of at least 1"],
@@ -540,21 +605,39 @@ fn wrong_integers() {
 #[test]
 fn wrong_booleans() {
     const KEY: &str = "continue_running_tasks_after_failure";
-    check_pipeline(&format!("{KEY}: True"), &[&format!("E has the boolean `True` as `{KEY}`; expected `true` or `false`")]);
-    check_task("allow_failure: yes", &["E has the text `yes` as `allow_failure`; expected `true` or `false`"]);
-    check_task("allow_failure: 1", &["E has the number `1` as `allow_failure`; expected `true` or `false`"]);
-    check_task("allow_failure: 'true'", &["E has the text `true` as `allow_failure`; expected `true` or `false`"]);
+    check_pipeline(
+        &format!("{KEY}: True"),
+        &[&format!(
+            "E has the boolean `True` as `{KEY}`; expected `true` or `false`"
+        )],
+    );
+    check_task(
+        "allow_failure: yes",
+        &["E has the text `yes` as `allow_failure`; expected `true` or `false`"],
+    );
+    check_task(
+        "allow_failure: 1",
+        &["E has the number `1` as `allow_failure`; expected `true` or `false`"],
+    );
+    check_task(
+        "allow_failure: 'true'",
+        &["E has the text `true` as `allow_failure`; expected `true` or `false`"],
+    );
 }
 
 #[test]
 fn wrong_durations() {
     check_pipeline(
         "start_delay: 10",
-        &["E has the `start_delay` `10`, which has no unit behind `10`; expected `ms`, `s`, `m`, `h` or `d`, as in `10s`"],
+        &[
+            "E has the `start_delay` `10`, which has no unit behind `10`; expected `ms`, `s`, `m`, `h` or `d`, as in `10s`",
+        ],
     );
     check_pipeline(
         "retention_period: '72'",
-        &["E has the `retention_period` `72`, which has no unit behind `72`; expected `ms`, `s`, `m`, `h` or `d`, as in `72s`"],
+        &[
+            "E has the `retention_period` `72`, which has no unit behind `72`; expected `ms`, `s`, `m`, `h` or `d`, as in `72s`",
+        ],
     );
     check_pipeline(
         "retention_period: 2w",
@@ -575,7 +658,9 @@ fn wrong_durations() {
 fn queue_keys_that_do_not_go_together() {
     check_pipeline(
         "queue_strategy: repalce",
-        &["E has the text `repalce` as `queue_strategy`; expected one of `append`, `replace`, `partitioned_replace`; did you mean `replace`?"],
+        &[
+            "E has the text `repalce` as `queue_strategy`; expected one of `append`, `replace`, `partitioned_replace`; did you mean `replace`?",
+        ],
     );
     check_pipeline(
         "queue_strategy: [append]",
@@ -583,13 +668,17 @@ fn queue_keys_that_do_not_go_together() {
     );
     check_pipeline(
         "{queue_strategy: partitioned_replace, queue_limit: 1, queue_partition_limit: 1}",
-        &["E has a `queue_limit` with `queue_strategy: partitioned_replace`, which counts by partition; use \
-           `queue_partition_limit` alone"],
+        &[
+            "E has a `queue_limit` with `queue_strategy: partitioned_replace`, which counts by partition; use \
+           `queue_partition_limit` alone",
+        ],
     );
     check_pipeline(
         "queue_strategy: partitioned_replace",
-        &["E has `queue_strategy: partitioned_replace` without `queue_partition_limit`; expected an integer of at least 1, \
-           the places of a partition"],
+        &[
+            "E has `queue_strategy: partitioned_replace` without `queue_partition_limit`; expected an integer of at least 1, \
+           the places of a partition",
+        ],
     );
     for keys in [
         "queue_partition_limit: 2",
@@ -597,8 +686,10 @@ fn queue_keys_that_do_not_go_together() {
     ] {
         check_pipeline(
             keys,
-            &["E has a `queue_partition_limit` without `queue_strategy: partitioned_replace`, and only that knows \
-               partitions; set it or remove the limit"],
+            &[
+                "E has a `queue_partition_limit` without `queue_strategy: partitioned_replace`, and only that knows \
+               partitions; set it or remove the limit",
+            ],
         );
     }
     for keys in [
@@ -607,15 +698,20 @@ fn queue_keys_that_do_not_go_together() {
     ] {
         check_pipeline(
             keys,
-            &["E has both a `start_delay` and `queue_limit: 0`, but a job that is delayed has to wait; remove one or raise \
-               the limit"],
+            &[
+                "E has both a `start_delay` and `queue_limit: 0`, but a job that is delayed has to wait; remove one or raise \
+               the limit",
+            ],
         );
     }
 }
 
 #[test]
 fn wrong_environments() {
-    check_pipeline("env: [A=b]", &["E has a list as `env`; expected a mapping of names to values"]);
+    check_pipeline(
+        "env: [A=b]",
+        &["E has a list as `env`; expected a mapping of names to values"],
+    );
     check_task(
         "env: {A: [b], B: {c: d}}",
         &[
@@ -647,9 +743,18 @@ fn wrong_shells() {
     check_pipeline("shell: []", &[NO_PROGRAM]);
     check_pipeline("shell: ''", &[NO_PROGRAM]);
     check_task("shell: ['', a]", &[NO_PROGRAM]);
-    check_task("shell: [bash, ~]", &["E has null as item 2 of `shell`; expected a string: quote the line"]);
-    check_task("shell: {a: b}", &["E has a mapping as `shell`; expected a string or a list of strings: quote the line"]);
-    check_task("shell: 5", &["E has the number `5` as `shell`; expected a string or a list of strings: quote the line"]);
+    check_task(
+        "shell: [bash, ~]",
+        &["E has null as item 2 of `shell`; expected a string: quote the line"],
+    );
+    check_task(
+        "shell: {a: b}",
+        &["E has a mapping as `shell`; expected a string or a list of strings: quote the line"],
+    );
+    check_task(
+        "shell: 5",
+        &["E has the number `5` as `shell`; expected a string or a list of strings: quote the line"],
+    );
     check_task(r#"shell: "a\0""#, &["E has a NUL in `shell`; expected a text without"]);
 }
 
@@ -672,7 +777,9 @@ fn wrong_delimiters() {
 #[test]
 fn wrong_scripts() {
     check_task(
-        "script: [make, ~, , 5, {{ .x }}, echo << .x >>: y, [a]]".replace(", ,", ", ''," ).as_str(),
+        "script: [make, ~, , 5, {{ .x }}, echo << .x >>: y, [a]]"
+            .replace(", ,", ", '',")
+            .as_str(),
         &[
             "E has null as item 2 of `script`; expected a string: quote the line",
             "E has the number `5` as item 4 of `script`; expected a string: quote the line",
@@ -698,7 +805,10 @@ fn wrong_scripts() {
         "script: true",
         &["E has the boolean `true` as `script`; expected a string or a list of strings: quote the line"],
     );
-    check_task(r#"script: ["a\0", b]"#, &["E has a NUL in line 1 of its script; expected a text without"]);
+    check_task(
+        r#"script: ["a\0", b]"#,
+        &["E has a NUL in line 1 of its script; expected a text without"],
+    );
 }
 
 #[test]
@@ -714,7 +824,9 @@ fn backslashes_at_the_end() {
     );
     check_pipeline(
         r"on_error: {script: 'make \'}",
-        &[&format!("E task `on_error` of pipeline `p` has a backslash at the end of its script, {WHY}")],
+        &[&format!(
+            "E task `on_error` of pipeline `p` has a backslash at the end of its script, {WHY}"
+        )],
     );
 }
 
@@ -722,7 +834,10 @@ fn backslashes_at_the_end() {
 fn mistakes_in_templates() {
     for (keys, place) in [
         (r#"script: "{{ if .x }}echo""#, "its script"),
-        (r#"script: [make, "{{ range .x }}{{ . }}{{ end }}"]"#, "line 2 of its script"),
+        (
+            r#"script: [make, "{{ range .x }}{{ . }}{{ end }}"]"#,
+            "line 2 of its script",
+        ),
         (r#"script: ["<< if .x >>"]"#, "line 1 of its script"),
     ] {
         let (complaints, pipelines) = read(&pipeline_text(&format!("tasks: {{t: {{{keys}}}}}")));
@@ -748,7 +863,10 @@ fn wrong_definitions() {
         "pipelines: {p: make}",
         &["E p.yml: pipeline `p` has the text `make` as its definition; expected a mapping with the key `tasks`"],
     );
-    check_pipeline("tasks: [a]", &["E has a list as `tasks`; expected a mapping of names to tasks"]);
+    check_pipeline(
+        "tasks: [a]",
+        &["E has a list as `tasks`; expected a mapping of names to tasks"],
+    );
     check_pipeline(
         "{tasks: {t: make}, on_error: notify}",
         &[
@@ -769,7 +887,10 @@ fn wrong_dependencies() {
     );
     check_task("depends_on: t", &["E depends on itself; remove that from `depends_on`"]);
     check_task("depends_on: T", &["E depends on `T`, which is not defined"]);
-    check_task("depends_on: [~]", &["E has null as item 1 of `depends_on`; expected a string"]);
+    check_task(
+        "depends_on: [~]",
+        &["E has null as item 1 of `depends_on`; expected a string"],
+    );
     check_task(
         "depends_on: {a: b}",
         &["E has a mapping as `depends_on`; expected a string or a list of strings"],
@@ -793,7 +914,10 @@ fn circles() {
     );
     check_pipeline(
         "tasks: {x: {depends_on: b}, a: {depends_on: c}, b: {depends_on: a}, c: {depends_on: b}, d: {depends_on: e}, e: {depends_on: d}}",
-        &[&format!("{CIRCLE} `a -> c -> b -> a`"), &format!("{CIRCLE} `d -> e -> d`")],
+        &[
+            &format!("{CIRCLE} `a -> c -> b -> a`"),
+            &format!("{CIRCLE} `d -> e -> d`"),
+        ],
     );
 }
 
@@ -831,9 +955,13 @@ fn names_of_tasks() {
 
 #[test]
 fn names_of_pipelines() {
-    const UNUSABLE: &str = "has a name that can't be used; expected one that is not empty and has no control characters";
+    const UNUSABLE: &str =
+        "has a name that can't be used; expected one that is not empty and has no control characters";
     check_file("pipelines: {'': {}}", &[&format!("E p.yml: pipeline `` {UNUSABLE}")]);
-    check_file(r#"pipelines: {"a\tb": {}}"#, &[&format!("E p.yml: pipeline `a\\tb` {UNUSABLE}")]);
+    check_file(
+        r#"pipelines: {"a\tb": {}}"#,
+        &[&format!("E p.yml: pipeline `a\\tb` {UNUSABLE}")],
+    );
     assert_eq!(only("pipelines: {'a/b c ü': {}}").name.as_ref(), "a/b c ü");
     assert_eq!(only("pipelines: {1.10: {}}").name.as_ref(), "1.10");
 }
@@ -851,8 +979,10 @@ fn what_on_error_may_not_have() {
     );
     check_pipeline(
         "{tasks: {on_error: }, on_error: {}}",
-        &["E task `on_error` of pipeline `p` has the name of the task that runs after a failure, which the pipeline has too; \
-           rename it"],
+        &[
+            "E task `on_error` of pipeline `p` has the name of the task that runs after a failure, which the pipeline has too; \
+           rename it",
+        ],
     );
     assert_eq!(names(&with_keys("{tasks: {on_error: }, on_error: }")), ["on_error"]);
 }
@@ -896,7 +1026,10 @@ fn sample_content_release() {
     assert_eq!(pipelines.len(), 2);
     assert_eq!(pipelines[0].tasks.len(), 13);
     assert_eq!(pipelines[0].queue, Queue::Replace { limit: 1 });
-    assert_eq!(pipelines[0].tasks[3].script, script(&["./site render:orchestrate {{ .releaseId }}"]));
+    assert_eq!(
+        pipelines[0].tasks[3].script,
+        script(&["./site render:orchestrate {{ .releaseId }}"])
+    );
     assert_eq!(
         names(&pipelines[1]),
         [
@@ -938,7 +1071,10 @@ fn sample_with_one_mistake_each() {
         "W p.yml: task `a` of pipeline `typo` has the unknown key `scripts`, which is ignored; did you mean `script`?",
     ];
     for (complaint, expected) in complaints.iter().zip(expected) {
-        assert!(complaint.starts_with(expected), "expected {expected}\nin {complaints:#?}");
+        assert!(
+            complaint.starts_with(expected),
+            "expected {expected}\nin {complaints:#?}"
+        );
     }
     assert_eq!(complaints.len(), expected.len(), "{complaints:#?}");
     assert_eq!(pipelines.len(), 1, "the one with warnings alone");
