@@ -55,7 +55,7 @@ pub(crate) struct Reader<'a> {
     pub task: Option<&'a str>,
 }
 
-impl<'a> Reader<'a> {
+impl Reader<'_> {
     /// The same for a part of what is read.
     pub(crate) fn inside<'b>(&'b mut self, pipeline: &'b str, task: Option<&'b str>) -> Reader<'b> {
         Reader {

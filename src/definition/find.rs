@@ -464,7 +464,7 @@ mod tests {
         let space = Space::new();
         space.write("a/pipelines.yml", "");
         space.write("closed/pipelines.yml", "");
-        std::fs::set_permissions(space.path("closed"), Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(space.path("closed"), Permissions::from_mode(0o000)).unwrap();
         let search = space.search("**/pipelines.yml");
         // Nothing is closed for root, so that a thread of its own looks as nobody.
         let look = std::thread::Builder::new().name("nobody".to_owned()).spawn(move || {
