@@ -62,7 +62,7 @@ pub(crate) fn check(file: &Path, root: &Node, findings: &mut Findings) -> Vec<Ch
     let Some(pipelines) = field(entries, "pipelines") else {
         return Vec::new();
     };
-    let Some(pipelines) = reader.mapping(pipelines, "pipelines", "a mapping of names to pipelines") else {
+    let Some(pipelines) = reader.mapping(pipelines, "`pipelines`", "a mapping of names to pipelines") else {
         return Vec::new();
     };
     let mut checked = Vec::with_capacity(pipelines.len());
@@ -219,7 +219,7 @@ fn tasks(
     let Some(node) = field(entries, "tasks") else {
         return nothing;
     };
-    let Some(nodes) = reader.mapping(node, "tasks", "a mapping of names to tasks") else {
+    let Some(nodes) = reader.mapping(node, "`tasks`", "a mapping of names to tasks") else {
         return nothing;
     };
     let has_on_error = field(entries, ON_ERROR).is_some();

@@ -12,15 +12,16 @@ use crate::definition::parse::{Kind, Mapping, Node};
 use crate::definition::{duration, names};
 use crate::template::{Delimiters, Template};
 
-/// Names for which a near one is looked up: each look-up compares with all that are known, and a person reads only some.
-const MAX_SUGGESTIONS: usize = 100;
+/// Names that are compared to find near ones, which takes a microsecond for each; of thousands of complaints a person
+/// reads the first.
+const MAX_COMPARISONS: usize = 50_000;
 
 /// All complaints so far, of all files.
 #[derive(Debug)]
 pub(crate) struct Findings {
     pub errors: Vec<Complaint>,
     pub warnings: Vec<Complaint>,
-    suggestions_left: usize,
+    comparisons_left: usize,
 }
 
 impl Findings {
@@ -28,17 +29,20 @@ impl Findings {
         Findings {
             errors: Vec::new(),
             warnings: Vec::new(),
-            suggestions_left: MAX_SUGGESTIONS,
+            comparisons_left: MAX_COMPARISONS,
         }
     }
 
     /// The end of a message about a name that is not known.
     pub(crate) fn did_you_mean<'n>(&mut self, name: &str, known: impl IntoIterator<Item = &'n str>) -> String {
-        if self.suggestions_left == 0 {
-            return String::new();
-        }
-        self.suggestions_left -= 1;
-        names::did_you_mean(name, known)
+        let comparisons_left = &mut self.comparisons_left;
+        names::did_you_mean(
+            name,
+            known.into_iter().take_while(|_| {
+                *comparisons_left = comparisons_left.saturating_sub(1);
+                *comparisons_left > 0
+            }),
+        )
     }
 }
 
@@ -91,8 +95,9 @@ impl Reader<'_> {
         self.error(format!("has {} as {place}; expected {expected}", described(node)));
     }
 
-    /// The mapping that a node is; null is an empty one, and what is none is `None`. Says what is wrong with its keys.
-    pub(crate) fn mapping<'n>(&mut self, node: &'n Node, key: &str, expected: &str) -> Option<&'n [(String, Node)]> {
+    /// The mapping that a node is, given what it stands for; null is an empty one, and what is none is `None`. Says what is
+    /// wrong with its keys.
+    pub(crate) fn mapping<'n>(&mut self, node: &'n Node, role: &str, expected: &str) -> Option<&'n [(String, Node)]> {
         match node {
             Node::Mapping(mapping) => {
                 self.faults(mapping);
@@ -100,7 +105,7 @@ impl Reader<'_> {
             }
             Node::Scalar { kind: Kind::Null, .. } => Some(&[]),
             Node::Scalar { .. } | Node::List(_) => {
-                self.unexpected(node, key, expected);
+                self.error(format!("has {} as {role}; expected {expected}", described(node)));
                 None
             }
         }
@@ -230,7 +235,7 @@ impl Reader<'_> {
         let Some(node) = field(entries, "env") else {
             return Vec::new();
         };
-        let Some(variables) = self.mapping(node, "env", "a mapping of names to values") else {
+        let Some(variables) = self.mapping(node, "`env`", "a mapping of names to values") else {
             return Vec::new();
         };
         let mut environment = Vec::with_capacity(variables.len());

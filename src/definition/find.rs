@@ -110,7 +110,9 @@ pub(crate) fn find(search: &Search) -> Found {
 
 /// The path as messages show it: what is below `.` goes without it.
 fn below(base: &Path, relative: &Path) -> PathBuf {
-    if base == Path::new(".") {
+    if relative == Path::new("") {
+        base.to_owned()
+    } else if base == Path::new(".") {
         relative.to_owned()
     } else {
         base.join(relative)
@@ -286,5 +288,236 @@ impl Walk<'_> {
                 parent: Some(Rc::clone(&directory.path)),
             }),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::definition::testing::Space;
+
+    #[track_caller]
+    fn check_search(space: &Space, search: &Search, expected: &[&str]) {
+        let found = find(search);
+        let complaints: Vec<String> = found
+            .errors
+            .iter()
+            .chain(&found.warnings)
+            .map(|found| space.text(found))
+            .collect();
+        assert_eq!(complaints, Vec::<String>::new());
+        let files: Vec<&str> = found.files.iter().map(|file| space.below(file)).collect();
+        assert_eq!(files, expected, "{}", search.pattern);
+    }
+
+    #[track_caller]
+    fn check(space: &Space, pattern: &str, expected: &[&str]) {
+        check_search(space, &space.search(pattern), expected);
+    }
+
+    #[test]
+    fn patterns() {
+        let space = Space::new();
+        for file in [
+            "pipelines.yml",
+            "pipelines.yaml",
+            "pipelines.yml.bak",
+            "b/pipelines.yml",
+            "a/pipelines.yml",
+            "a/b/c/pipelines.yaml",
+            ".ci/pipelines.yml",
+            "a/other.yml",
+        ] {
+            space.write(file, "");
+        }
+        let all = [
+            ".ci/pipelines.yml",
+            "a/b/c/pipelines.yaml",
+            "a/pipelines.yml",
+            "b/pipelines.yml",
+            "pipelines.yaml",
+            "pipelines.yml",
+        ];
+        check(&space, "**/pipelines.{yml,yaml}", &all);
+        check(&space, "./**/pipelines.{yml,yaml}", &all);
+        check(&space, "pipelines.yml", &["pipelines.yml"]);
+        check(&space, "*.yaml", &["pipelines.yaml"]);
+        check(
+            &space,
+            "*/*.yml",
+            &[".ci/pipelines.yml", "a/other.yml", "a/pipelines.yml", "b/pipelines.yml"],
+        );
+        check(&space, "a/**/*.yaml", &["a/b/c/pipelines.yaml"]);
+        check(&space, "a/b/c/pipelines.yaml", &["a/b/c/pipelines.yaml"]);
+        check(
+            &space,
+            "{a/b/c,b}/pipelines.*",
+            &["a/b/c/pipelines.yaml", "b/pipelines.yml"],
+        );
+        check(&space, "c/**", &[]);
+    }
+
+    #[test]
+    fn the_base_is_part_of_the_paths_unless_it_is_the_current_directory() {
+        assert_eq!(below(Path::new("."), Path::new("a/p.yml")), Path::new("a/p.yml"));
+        assert_eq!(below(Path::new("ci"), Path::new("a/p.yml")), Path::new("ci/a/p.yml"));
+        assert_eq!(below(Path::new("."), Path::new("")), Path::new("."));
+    }
+
+    #[test]
+    fn some_directories_are_never_looked_into() {
+        let space = Space::new();
+        for directory in [
+            ".git",
+            "a/.git",
+            "node_modules",
+            "a/node_modules/b",
+            ".prunner/logs",
+            "git",
+        ] {
+            space.write(&format!("{directory}/pipelines.yml"), "");
+        }
+        space.write("data/pipelines.yml", "");
+        space.link("data", "linked");
+        space.link("node_modules", "a/modules");
+        let mut search = space.search("**/pipelines.yml");
+        check_search(
+            &space,
+            &search,
+            &["a/modules/pipelines.yml", "data/pipelines.yml", "git/pipelines.yml"],
+        );
+        search.data = space.path("data");
+        check_search(
+            &space,
+            &search,
+            &[
+                ".prunner/logs/pipelines.yml",
+                "a/modules/pipelines.yml",
+                "git/pipelines.yml",
+            ],
+        );
+    }
+
+    #[test]
+    fn links_are_followed_and_a_file_counts_once() {
+        let space = Space::new();
+        space.write("z/pipelines.yml", "");
+        space.write("elsewhere.yml", "");
+        space.link("z", "a");
+        space.link("elsewhere.yml", "m/pipelines.yml");
+        std::fs::hard_link(space.path("z/pipelines.yml"), space.path("y.yml")).unwrap();
+        check(&space, "**/*.yml", &["a/pipelines.yml", "elsewhere.yml"]);
+        check(&space, "**/pipelines.yml", &["a/pipelines.yml", "m/pipelines.yml"]);
+        // The real directory is found although the link to it was walked through before.
+        check(&space, "z/*.yml", &["z/pipelines.yml"]);
+        check(&space, "[xyz]/*.yml", &["z/pipelines.yml"]);
+    }
+
+    #[test]
+    fn loops_of_links_end() {
+        let space = Space::new();
+        space.write("a/b/pipelines.yml", "");
+        space.link("a", "a/b/up");
+        space.link("", "a/top");
+        space.link("self", "self");
+        check(&space, "**/pipelines.yml", &["a/b/pipelines.yml"]);
+        // Twelve directories, each with links to all: without a bound some hundred million paths.
+        for directory in 0..12 {
+            space.write(&format!("d{directory}/pipelines.yml"), "");
+            for other in 0..12 {
+                space.link(&format!("d{other}"), &format!("d{directory}/to{other}"));
+            }
+        }
+        assert_eq!(find(&space.search("**/pipelines.yml")).files.len(), 13);
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_left_out() {
+        let space = Space::new();
+        space.write("pipelines.yml/inside", "");
+        space.write("other", "");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            space.path("a.yml"),
+            rustix::fs::FileType::Fifo,
+            mode,
+            0,
+        )
+        .unwrap();
+        check(&space, "**/*.yml", &[]);
+        space.link("gone", "gone.yml");
+        space.link("gone", "gone");
+        let found = find(&space.search("**/*.yml"));
+        let warnings: Vec<String> = found.warnings.iter().map(|found| space.text(found)).collect();
+        assert_eq!(
+            warnings,
+            ["/gone.yml: skipped, for it can't be read: too many levels of symbolic links"]
+        );
+    }
+
+    #[test]
+    fn unreadable_directories_are_skipped_with_a_warning() {
+        use std::fs::Permissions;
+        use std::os::unix::fs::PermissionsExt;
+
+        let space = Space::new();
+        space.write("a/pipelines.yml", "");
+        space.write("closed/pipelines.yml", "");
+        std::fs::set_permissions(space.path("closed"), Permissions::from_mode(0o000)).unwrap();
+        let search = space.search("**/pipelines.yml");
+        // Nothing is closed for root, so that a thread of its own looks as nobody.
+        let look = std::thread::Builder::new().name("nobody".to_owned()).spawn(move || {
+            if rustix::process::geteuid().is_root() {
+                let nobody = rustix::thread::Uid::from_raw(65_534);
+                rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+            }
+            find(&search)
+        });
+        let found = look.unwrap().join().unwrap();
+        let warnings: Vec<String> = found.warnings.iter().map(|found| space.text(found)).collect();
+        assert_eq!(warnings, ["/closed: skipped, for it can't be read: permission denied"]);
+        assert_eq!(found.files, [space.path("a/pipelines.yml")]);
+    }
+
+    #[test]
+    fn bad_patterns_and_paths() {
+        #[track_caller]
+        fn check(search: &Search, space: &Space, expected: &str) {
+            let found = find(search);
+            let errors: Vec<String> = found.errors.iter().map(|found| space.text(found)).collect();
+            assert_eq!(errors, [expected]);
+            assert!(found.files.is_empty());
+        }
+        let space = Space::new();
+        space.write("file", "");
+        check(
+            &space.search("**/{a,b"),
+            &space,
+            ": the pattern `**/{a,b` can't be used: unclosed brace expansion at byte 3; missing '}' (to match a literal '{', \
+             escape it as '\\{' or '[{]')",
+        );
+        check(
+            &space.search(""),
+            &space,
+            ": the pattern `` can't be used: it is empty; expected a glob such as `**/pipelines.{yml,yaml}`",
+        );
+        for pattern in ["/etc/*.yml", "../*.yml", "a/./b"] {
+            check(
+                &space.search(pattern),
+                &space,
+                &format!(
+                    ": the pattern `{pattern}` can't be used: expected a glob for paths below the directory, without a leading \
+                     `/`, `.` and `..`"
+                ),
+            );
+        }
+        let mut search = space.search("**");
+        search.path = space.path("file");
+        check(
+            &search,
+            &space,
+            "/file: is not a directory; expected the one below which pipelines are looked for",
+        );
     }
 }

@@ -17,6 +17,8 @@ mod names;
 mod order;
 mod parse;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

@@ -7,21 +7,26 @@ const MAX_CHARACTERS: usize = 200;
 /// several. `None` where all are too far away to be meant: by more than a third of their letters.
 pub(crate) fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let letters: Vec<char> = lowercase(name)?;
-    let mut best: Option<(usize, &str)> = None;
+    let mut best = None;
+    let mut nearer_than = usize::MAX;
     for candidate in known {
         let Some(other) = lowercase(candidate) else {
             continue;
         };
-        let allowed = (letters.len().max(other.len()) / 3).max(1);
-        if letters.len().abs_diff(other.len()) > allowed || other.len() <= 1 {
+        // A single letter is near to every other one, which says nothing.
+        if other.len() < 2 {
             continue;
         }
-        let distance = distance(&letters, &other);
-        if distance <= allowed && best.is_none_or(|(least, _)| distance < least) {
-            best = Some((distance, candidate));
+        let allowed = (letters.len().max(other.len()) / 3).max(1).min(nearer_than - 1);
+        if let Some(distance) = distance(&letters, &other, allowed) {
+            nearer_than = distance;
+            best = Some(candidate);
+        }
+        if nearer_than == 0 {
+            break;
         }
     }
-    best.map(|(_, candidate)| candidate)
+    best
 }
 
 /// The end of a message about a name that is not known: empty, or "; did you mean `lint`?".
@@ -37,7 +42,11 @@ fn lowercase(name: &str) -> Option<Vec<char>> {
     (letters.len() <= MAX_CHARACTERS).then_some(letters)
 }
 
-fn distance(one: &[char], other: &[char]) -> usize {
+/// `None` where it is more than allowed.
+fn distance(one: &[char], other: &[char], allowed: usize) -> Option<usize> {
+    if one.len().abs_diff(other.len()) > allowed {
+        return None;
+    }
     let mut before_last: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=other.len()).collect();
     for (row, letter) in one.iter().enumerate() {
@@ -50,9 +59,13 @@ fn distance(one: &[char], other: &[char]) -> usize {
             }
             current.push(fewest);
         }
+        // Distances grow from row to row, but for a swap, which looks back two of them.
+        if current.iter().chain(&last).all(|distance| *distance > allowed) {
+            return None;
+        }
         before_last = std::mem::replace(&mut last, current);
     }
-    last[other.len()]
+    Some(last[other.len()]).filter(|distance| *distance <= allowed)
 }
 
 #[cfg(test)]
@@ -80,6 +93,7 @@ mod tests {
         check("scripts", Some("script"));
         check("scirpt", Some("script"));
         check("Script", Some("script"));
+        assert_eq!(nearest("Lint", ["lin", "link", "lint"]), Some("lint"));
         check("lnt", Some("lint"));
         check("dependsOn", Some("depends_on"));
         check("queueLimit", Some("queue_limit"));

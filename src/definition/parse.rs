@@ -95,13 +95,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Node, String> {
 }
 
 fn not_utf8(bytes: &[u8], position: usize) -> String {
-    let before = &bytes[..position];
-    let line_start = before
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |found| found + 1);
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let column = String::from_utf8_lossy(&before[line_start..]).chars().count() + 1;
+    let before = std::str::from_utf8(&bytes[..position]).expect("all before the position is UTF-8");
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|character| *character != '\n').count() + 1;
     format!("not valid YAML: what stands at line {line} column {column} is not UTF-8; save the file as UTF-8")
 }
 
@@ -401,6 +397,8 @@ fn merged_mappings(value: Node, faults: &mut Vec<String>) -> Vec<Mapping> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use super::*;
 
     #[track_caller]
@@ -458,8 +456,8 @@ mod tests {
         check_error("[".repeat(5_000), &format!("{TOO_DEEP} line 1 column 129"));
         check_error("- ".repeat(100_000), &format!("{TOO_DEEP} line 1 column 257"));
         check_error("? ".repeat(100_000), &format!("{TOO_DEEP} line 1 column 257"));
-        let stairs: String = (0..1_000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
-        check_error(stairs, &format!("{TOO_DEEP} line 129 column 129"));
+        let stairs: Vec<String> = (0..1_000).map(|depth| " ".repeat(depth) + "a:").collect();
+        check_error(stairs.join("\n"), &format!("{TOO_DEEP} line 129 column 129"));
         let deepest = format!("{}{}", "[".repeat(128), "]".repeat(128));
         let thread = std::thread::Builder::new().name("parse".to_owned());
         let parsed = thread.spawn(move || parse(deepest.as_bytes())).unwrap().join().unwrap();
@@ -472,7 +470,12 @@ mod tests {
         let mut laughs = "a0: &a0 [ha, ha, ha, ha, ha, ha, ha, ha, ha]\n".to_owned();
         for level in 1..9 {
             let below = level - 1;
-            laughs += &format!("a{level}: &a{level} [{}]\n", vec![format!("*a{below}"); 9].join(", "));
+            writeln!(
+                laughs,
+                "a{level}: &a{level} [{}]",
+                vec![format!("*a{below}"); 9].join(", ")
+            )
+            .unwrap();
         }
         let error = parse(laughs.as_bytes()).unwrap_err();
         assert!(
