@@ -1,11 +1,10 @@
 //! `prunner export`: the jobs of a data directory in the form of the server that prunner replaces.
 
 use crate::cli::output::{self, Failure, Status};
-use crate::cli::serve::search;
+use crate::cli::serve::{data_directory, search};
 use crate::clock::wall_ms;
 use crate::config::Config;
-use crate::store::{self, DataDirectory, OpenError};
-use crate::{definition, log};
+use crate::{definition, log, store};
 
 pub(super) fn run(config: &Config) -> Result<Status, Failure> {
     if !config.data.is_dir() {
@@ -15,13 +14,7 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
         )));
     }
     // A server that runs would change it meanwhile.
-    let directory = DataDirectory::open(&config.data).map_err(|error| match error {
-        OpenError::InUse { .. } => Failure {
-            status: Status::REFUSED,
-            message: Some(error.to_string()),
-        },
-        OpenError::Io(..) => Failure::usage(error),
-    })?;
+    let directory = data_directory(config)?;
     let (image, messages) = store::read(&directory.path, wall_ms()).map_err(Failure::usage)?;
     for message in &messages {
         log::warning(message, &[]);

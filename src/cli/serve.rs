@@ -37,6 +37,17 @@ pub(super) fn search(config: &Config) -> Search {
     }
 }
 
+/// The data directory, for this process alone.
+pub(super) fn data_directory(config: &Config) -> Result<DataDirectory, Failure> {
+    DataDirectory::open(&config.data).map_err(|error| match error {
+        OpenError::InUse { .. } => Failure {
+            status: Status::REFUSED,
+            message: Some(error.to_string()),
+        },
+        OpenError::Io(..) => Failure::usage(error),
+    })
+}
+
 pub(super) fn run(config: &Config) -> Result<Status, Failure> {
     if process_one::is_process_one() {
         return process_one::run_child().map(Status).map_err(Failure::usage);
@@ -59,13 +70,7 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
     let environment = environment::of_tasks(env::vars_os(), &config.env_files, Some(&reachable(address).to_string()))
         .map_err(Failure::usage)?;
 
-    let directory = DataDirectory::open(&config.data).map_err(|error| match error {
-        OpenError::InUse { .. } => Failure {
-            status: Status::REFUSED,
-            message: Some(error.to_string()),
-        },
-        OpenError::Io(..) => Failure::usage(error),
-    })?;
+    let directory = data_directory(config)?;
     let (events, receiver) = unbounded::<Event>();
     let arrived = {
         let (stopping, search, reloading) = (events.clone(), search.clone(), asker(&events));
