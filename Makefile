@@ -28,4 +28,4 @@ release: ## a static binary in dist/
 	@stat -c 'dist/prunner: %s bytes' dist/prunner
 
 simulate: ## random histories of the scheduler against its model: make simulate SEEDS=100000
-	SEEDS=$(SEEDS) cargo test --release --locked scheduler::simulation -- --nocapture
+	SEEDS=$(SEEDS) cargo test --release --locked --bin prunner scheduler::simulation -- --nocapture
