@@ -1,3 +1,5 @@
+//! The API from request to answer, without sockets.
+
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{Read, Write};
