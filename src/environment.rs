@@ -14,6 +14,7 @@ use anyhow::{Result, anyhow, bail};
 
 use crate::config::{ADDRESS_VARIABLE, OWN_VARIABLES};
 use crate::reason::reason;
+use crate::service_manager;
 
 /// What is larger can't be passed to a process anyway.
 const MAXIMUM_FILE_BYTES: u64 = 1024 * 1024;
@@ -41,7 +42,7 @@ pub(crate) fn of_tasks(
                 .map_err(|SyntaxError { line, message }| anyhow!("`{}`, line {line}: {message}", path.display()))?;
         }
     }
-    for name in OWN_VARIABLES {
+    for name in OWN_VARIABLES.into_iter().chain(service_manager::VARIABLES) {
         environment.remove(OsStr::new(name));
     }
     if let Some(address) = address {
@@ -493,6 +494,7 @@ mod tests {
         let directory = TestDirectory::new();
         let path = file(&directory, ".env", b"PRUNNER_JWT_SECRET=x\nPRUNNER_BAR=2\n");
         let mut own = pairs(&[("PRUNNER_FOO", "1"), ("PRUNNER_VAR_a", "1")]);
+        own.extend(service_manager::VARIABLES.map(|name| (name.into(), "x".into())));
         own.extend(OWN_VARIABLES.map(|name| (name.into(), "x".into())));
         let kept = [("PRUNNER_BAR", "2"), ("PRUNNER_FOO", "1"), ("PRUNNER_VAR_a", "1")];
         assert_eq!(

@@ -36,6 +36,7 @@ mod reason;
 mod reload;
 mod requests;
 mod scheduler;
+mod service_manager;
 mod signals;
 mod store;
 mod task;

@@ -20,6 +20,7 @@ use crate::requests::{Reply, Request};
 use crate::scheduler::{
     NotLive, Order, Outcome, PipelineView, ScheduleError, ScheduleRequest, Scheduler, Shutdown, TaskExit,
 };
+use crate::service_manager::{self, Watchdog};
 use crate::signals::{Arrived, Stop};
 use crate::store::{Batch, Store};
 use crate::task::{PreparedTask, Workers};
@@ -74,6 +75,7 @@ pub(crate) struct MainLoop {
     /// Counts the interrupts.
     pub interrupts: usize,
     pub releases: Vec<Release>,
+    pub watchdog: Watchdog,
 }
 
 /// Events that one turn takes at most, so that a flood of them can't keep the first from being saved.
@@ -88,6 +90,7 @@ impl MainLoop {
                 return self.store;
             }
             self.handle_signals();
+            self.watchdog.feed();
             let first = self.wait();
             let now = self.clock.now();
             // What is due comes before what was asked for later: a job whose delay is over before a newer one.
@@ -105,14 +108,15 @@ impl MainLoop {
 
     /// The next event, or `None` at the next deadline.
     fn wait(&self) -> Option<Event> {
-        let Some(at_ms) = self.scheduler.next_deadline() else {
+        let due = self.scheduler.next_deadline().map(|at_ms| self.clock.instant(at_ms));
+        let Some(deadline) = due.into_iter().chain(self.watchdog.deadline()).min() else {
             return Some(
                 self.events
                     .recv()
                     .expect("the loop's own senders live as long as it does"),
             );
         };
-        match self.events.recv_deadline(self.clock.instant(at_ms)) {
+        match self.events.recv_deadline(deadline) {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => unreachable!("the loop's own senders live as long as it does"),
@@ -129,7 +133,10 @@ impl MainLoop {
             Event::Requested(Request::Reload { pipelines, reply }) => {
                 log::info("pipelines loaded", &[("pipelines", &pipelines.len())]);
                 self.scheduler.replace_pipelines(now, pipelines);
-                self.releases.extend(reply.map(Release::Reloaded));
+                match reply {
+                    Some(reply) => self.releases.push(Release::Reloaded(reply)),
+                    None => service_manager::ready(),
+                }
             }
             Event::TaskExited { task, exit } => {
                 if died_of_a_common_signal(&exit) {
@@ -170,6 +177,7 @@ impl MainLoop {
             };
             log::info(message, &[("signal", &stop.name())]);
             self.health.set_stopping();
+            service_manager::stopping();
             self.scheduler.shut_down(self.clock.now(), how);
         }
     }

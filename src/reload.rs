@@ -9,6 +9,7 @@ use crossbeam_channel::never;
 use crate::definition::{self, Loaded, Search};
 use crate::log;
 use crate::requests::Request;
+use crate::service_manager;
 
 /// Logs every complaint. False: there are errors, so the set must not be used.
 pub(crate) fn report(loaded: &Loaded) -> bool {
@@ -31,6 +32,7 @@ pub(crate) fn reload(search: &Search, ask: &dyn Fn(Request)) {
         });
     } else {
         log::error("the pipeline files are wrong; the pipelines stay as they were", &[]);
+        service_manager::ready();
     }
 }
 

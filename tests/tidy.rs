@@ -128,7 +128,7 @@ fn uses() -> BTreeMap<String, BTreeSet<String>> {
             continue;
         }
         let part = part_of(&name);
-        let used = uses.entry(part.clone()).or_default();
+        let parts_used = uses.entry(part.clone()).or_default();
         for rest in code(&name).split("crate::").skip(1) {
             let names: Vec<String> = match rest.strip_prefix('{') {
                 Some(list) => {
@@ -137,7 +137,7 @@ fn uses() -> BTreeMap<String, BTreeSet<String>> {
                 }
                 None => vec![first_word(rest)],
             };
-            used.extend(names.into_iter().filter(|name| !name.is_empty() && *name != part));
+            parts_used.extend(names.into_iter().filter(|name| !name.is_empty() && *name != part));
         }
     }
     let known: BTreeSet<String> = uses.keys().cloned().collect();

@@ -1,7 +1,7 @@
 //! `prunner serve`: puts the parts together, runs the main loop, and takes them apart again.
 
 use std::env;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use crate::read_model::ReadModel;
 use crate::requests::Request;
 use crate::scheduler::{Limits, Scheduler};
 use crate::secret::IfMissing;
+use crate::service_manager::{self, Watchdog};
 use crate::store::{self, DataDirectory, OpenError, Store};
 use crate::task::{Followers, Settings, Workers, kill_leftovers};
 use crate::{environment, log, process_one, reload, signals};
@@ -64,8 +65,7 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
         );
         return Err(Failure::usage(message));
     }
-    let listeners = http::bind(&config.address)
-        .map_err(|error| Failure::usage(format!("failed to listen at `{}`: {error}", config.address)))?;
+    let listeners = listeners(config)?;
     let address = listeners[0].local_addr().map_err(Failure::usage)?;
     let environment = environment::of_tasks(env::vars_os(), &config.env_files, Some(&reachable(address).to_string()))
         .map_err(Failure::usage)?;
@@ -76,7 +76,10 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
         let (stopping, search, reloading) = (events.clone(), search.clone(), asker(&events));
         signals::listen(
             move || drop(stopping.send(Event::SignalsArrived)),
-            move || reload::reload(&search, &reloading),
+            move || {
+                service_manager::reloading();
+                reload::reload(&search, &reloading);
+            },
         )
     }
     .map_err(Failure::usage)?;
@@ -158,6 +161,7 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
         shown: Vec::new(),
         interrupts: 0,
         releases: Vec::new(),
+        watchdog: Watchdog::from_environment(),
     };
     let server = Server::start(listeners, Arc::new(api)).map_err(Failure::usage)?;
     log::info(
@@ -169,11 +173,23 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
         ],
     );
 
+    service_manager::ready();
     main_loop.run().finish();
     model.wake_all();
     server.stop(ANSWER_GRACE);
     log::info("ended", &[]);
     Ok(Status::DONE)
+}
+
+/// Those that the service manager opened, else our own.
+fn listeners(config: &Config) -> Result<Vec<TcpListener>, Failure> {
+    let handed_over = service_manager::listeners()
+        .map_err(|error| Failure::usage(format!("failed to take over the socket in `LISTEN_FDS`: {error}")))?;
+    if !handed_over.is_empty() {
+        return Ok(handed_over);
+    }
+    http::bind(&config.address)
+        .map_err(|error| Failure::usage(format!("failed to listen at `{}`: {error}", config.address)))
 }
 
 fn asker(events: &Sender<Event>) -> impl Fn(Request) + Send + Sync + 'static {
