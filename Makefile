@@ -20,12 +20,19 @@ check: ## format, lints with warnings as errors, all tests
 fmt: ## format the code
 	cargo fmt
 
-release: ## a static binary in dist/
-	RUSTFLAGS="--cfg getrandom_backend=\"linux_getrandom\" -C target-feature=+crt-static" cargo build --release --locked --target x86_64-unknown-linux-gnu
+# `make release TARGET=aarch64-unknown-linux-gnu` needs that target of the toolchain and a linker for it:
+# `rustup target add aarch64-unknown-linux-gnu`, the package gcc-aarch64-linux-gnu, and
+# CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc in the environment.
+TARGET ?= x86_64-unknown-linux-gnu
+MAX_BYTES = 4000000
+release: ## a static binary in dist/; fails unless it is static, stripped and at most 4 MB
+	RUSTFLAGS="--cfg getrandom_backend=\"linux_getrandom\" -C target-feature=+crt-static" cargo build --release --locked --target $(TARGET)
 	mkdir -p dist
-	cp target/x86_64-unknown-linux-gnu/release/prunner dist/prunner
-	@! ldd dist/prunner >/dev/null 2>&1 || ldd dist/prunner 2>&1 | grep -q 'statically linked' || { echo 'dist/prunner is not static'; exit 1; }
-	@stat -c 'dist/prunner: %s bytes' dist/prunner
+	cp target/$(TARGET)/release/prunner dist/prunner
+	@! readelf -l dist/prunner | grep -q INTERP || { echo 'dist/prunner is not static: it names an interpreter'; exit 1; }
+	@! readelf -d dist/prunner | grep -q NEEDED || { echo 'dist/prunner is not static: it needs libraries'; exit 1; }
+	@! readelf -S dist/prunner | grep -q '\.symtab' || { echo 'dist/prunner is not stripped'; exit 1; }
+	@size=$$(stat -c %s dist/prunner); echo "dist/prunner: $$size bytes"; [ $$size -le $(MAX_BYTES) ] || { echo 'that is more than $(MAX_BYTES)'; exit 1; }
 
 simulate: ## random histories of the scheduler against its model: make simulate SEEDS=100000
 	SEEDS=$(SEEDS) cargo test --release --locked --bin prunner scheduler::simulation -- --nocapture
