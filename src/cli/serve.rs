@@ -23,7 +23,7 @@ use crate::secret::IfMissing;
 use crate::service_manager::{self, Watchdog};
 use crate::store::{self, DataDirectory, OpenError, Store};
 use crate::task::{Followers, Settings, Workers, kill_leftovers};
-use crate::{environment, log, process_one, reload, signals};
+use crate::{environment, log, open_files, process_one, reload, signals};
 
 /// How long what an earlier prunner left running may take to die.
 const LEFTOVER_PATIENCE: Duration = Duration::from_secs(5);
@@ -73,6 +73,9 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
         .map_err(Failure::usage)?;
 
     let directory = data_directory(config)?;
+    if let Some(complaint) = open_files::complaint(config.max_tasks) {
+        log::warning(&complaint, &[]);
+    }
     let (events, receiver) = unbounded::<Event>();
     let arrived = {
         let (stopping, search, reloading) = (events.clone(), search.clone(), asker(&events));
