@@ -16,11 +16,14 @@ fn wait_until_it_stops(server: &Server) {
     eventually("it is stopping", || (server.get("/health").status == 503).then_some(()));
 }
 
-/// The statuses of two jobs, as a later server finds them.
+/// Two jobs as a later server finds them: one that ran has this status, and one that waited runs.
 #[track_caller]
-fn check_after(space: &TestSpace, jobs: [&str; 2], expected: [&str; 2]) -> Server {
+fn check_after(space: &TestSpace, [ran, waited]: [&str; 2], status: &str) -> Server {
     let server = space.serve();
-    assert_eq!(jobs.map(|id| server.job(id)["status"].clone()), expected);
+    assert_eq!(server.job(ran)["status"], status);
+    eventually("the one that waited runs", || {
+        (server.job(waited)["status"] == "running").then_some(())
+    });
     server
 }
 
@@ -41,7 +44,7 @@ fn sigint_lets_running_jobs_end_and_waiting_ones_wait() {
     space.write("go", "");
     assert_eq!(server.end(), Some(0));
     fs::remove_file(space.path.join("go")).unwrap();
-    check_after(&space, [&runs, &waits], ["succeeded", "running"]);
+    check_after(&space, [&runs, &waits], "succeeded");
 }
 
 #[test]
@@ -64,7 +67,7 @@ fn a_second_sigint_acts_like_sigterm() {
     server.signal("INT");
     assert_eq!(server.end(), Some(0));
     assert!(!is_alive(&pid));
-    let server = check_after(&space, [&runs, &waits], ["canceled", "running"]);
+    let server = check_after(&space, [&runs, &waits], "canceled");
     assert_eq!(server.job(&runs)["reason"], "prunner was stopped");
 }
 
@@ -78,7 +81,7 @@ fn sigterm_and_sighup_stop_running_jobs_and_keep_waiting_ones() {
         server.signal(signal);
         assert_eq!(server.end(), Some(0), "{signal}");
         assert!(!is_alive(&pid), "{signal}");
-        let server = check_after(&space, [&runs, &waits], ["canceled", "running"]);
+        let server = check_after(&space, [&runs, &waits], "canceled");
         let job = server.job(&runs);
         assert_eq!([&job["reason"], &job["lastError"]], ["prunner was stopped"; 2]);
         assert_eq!([&job["canceled"], &job["errored"]], [true, false]);
@@ -96,7 +99,7 @@ fn sigterm_after_sigint_stops() {
     wait_until_it_stops(&server);
     server.signal("TERM");
     assert_eq!(server.end(), Some(0));
-    check_after(&space, [&runs, &waits], ["canceled", "running"]);
+    check_after(&space, [&runs, &waits], "canceled");
 }
 
 #[test]
@@ -135,14 +138,13 @@ fn sigusr1_reloads_the_files() {
     };
     eventually("it is reloaded", || found("b"));
     // Wrong files leave what there is.
-    space.write("pipelines.yml", "pipelines: [");
+    space.write("pipelines.yml", "pipelines: {c: {concurrency: 0}}");
     server.signal("USR1");
-    space.write("other/pipelines.yml", "pipelines: {c: {}}");
-    server.signal("USR1");
-    fs::remove_file(space.path.join("pipelines.yml")).unwrap();
+    eventually("it is said", || server.log().contains("concurrency").then_some(()));
     assert!(found("b").is_some());
+    space.write("pipelines.yml", "pipelines: {d: {}}");
     server.signal("USR1");
-    eventually("it is reloaded again", || found("c"));
+    eventually("it is reloaded again", || found("d"));
 }
 
 #[test]
@@ -159,7 +161,9 @@ fn sigpipe_is_ignored_and_tasks_get_the_default_back() {
     let logs = server.get(&format!("/job/logs?id={id}&task=a")).json();
     for line in logs["stdout"].as_str().unwrap().lines() {
         let mask = line.split('\t').nth(1).unwrap();
-        assert_eq!(u64::from_str_radix(mask, 16), Ok(0), "{line}");
+        // Of the two behind the first 31 the C library makes what it needs.
+        let signals = u64::from_str_radix(mask, 16).unwrap() & 0x7FFF_FFFF;
+        assert_eq!(signals, 0, "{line}");
     }
     assert_eq!(server.get("/health").status, 200);
     assert_eq!(server.stop(), Some(0));

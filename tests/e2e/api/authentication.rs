@@ -12,9 +12,13 @@ const SECRET: &str = "a secret that only the tests know";
 const OTHER_SECRET: &str = "a secret that the server has never seen";
 const TARGET: &str = "/pipelines/";
 
-/// A server whose secret is known.
 pub(super) fn serve() -> (TestSpace, Server) {
-    let space = TestSpace::new("pipelines: {quick: {tasks: {a: {script: ['true']}}}}");
+    serve_pipelines("pipelines: {quick: {tasks: {a: {script: ['true']}}}}")
+}
+
+/// A server whose secret is known.
+pub(super) fn serve_pipelines(pipelines: &str) -> (TestSpace, Server) {
+    let space = TestSpace::new(pipelines);
     space.write(".prunner.yml", &format!("jwt_secret: {SECRET}\n"));
     let server = space.serve();
     (space, server)

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::authentication::{bearer, serve, token};
+use super::authentication::{bearer, serve_pipelines, token};
 use super::{WAIT_FOR_GO, column, is_time, keys};
 use crate::space::{TestSpace, eventually};
 
@@ -130,23 +130,27 @@ fn a_job_that_fails() {
 
 #[test]
 fn last_error_is_of_the_first_task_that_failed() {
-    let space = TestSpace::new(
+    let space = TestSpace::new(&format!(
         "pipelines:
   p:
     continue_running_tasks_after_failure: true
     tasks:
-      late: {script: ['until test -e first; do sleep 0.01; done', exit 8]}
-      first: {script: ['trap ''touch first'' EXIT', exit 7]}
-    on_error: {script: [exit 9]}
-",
-    );
+      late: {{script: [{WAIT_FOR_GO:?}, exit 8]}}
+      first: {{script: [exit 7]}}
+    on_error: {{script: [exit 9]}}
+"
+    ));
     let server = space.serve();
     let id = server.schedule("p");
-    let job = eventually("both have failed", || {
+    let job = eventually("it has failed", || {
         let job = server.job(&id);
         (job["errored"] == true).then_some(job)
     });
-    assert_eq!(job["lastError"], "exit status 7", "{job}");
+    assert_eq!(
+        (&job["lastError"], &job["status"]),
+        (&json!("exit status 7"), &json!("running"))
+    );
+    space.go();
     let job = server.ended(&id);
     assert_eq!(
         (&job["status"], &job["lastError"]),
@@ -214,26 +218,22 @@ fn a_failing_job_that_is_canceled() {
 
 #[test]
 fn a_token_without_a_user() {
-    let (_space, server) = serve();
-    let headers = bearer(&token(&json!({})));
-    let post = |target: &str, body: &str| server.request("POST", target, &headers, body);
-    let id = post("/pipelines/schedule", r#"{"pipeline": "quick"}"#).json()["jobId"].clone();
-    let job = server.ended(id.as_str().unwrap());
-    assert_eq!(job.get("user"), Some(&json!("")));
-
-    let space = TestSpace::new("pipelines: {quick: {tasks: {a: {script: [exec sleep 60]}}}}");
-    space.write(".prunner.yml", &_space.read(".prunner.yml"));
-    let server = space.serve();
-    for (claims, reason) in [(json!({}), "canceled"), (json!({"sub": "ben"}), "canceled by ben")] {
-        let id = server.schedule("quick");
-        let target = format!("/job/cancel?id={id}");
-        assert_eq!(
-            server.request("POST", &target, &bearer(&token(&claims)), "").status,
-            200
-        );
-        let job = server.ended(&id);
-        assert_eq!([&job["reason"], &job["lastError"]], [reason; 2]);
-    }
+    let (_space, server) = serve_pipelines("pipelines: {p: {tasks: {a: {script: [exec sleep 60]}}}}");
+    let nobody = bearer(&token(&json!({})));
+    let answer = server.request("POST", "/pipelines/schedule", &nobody, r#"{"pipeline": "p"}"#);
+    let scheduled = answer.json();
+    let id = scheduled["jobId"].as_str().unwrap();
+    assert_eq!(server.job(id).get("user"), Some(&json!("")));
+    let cancel = |id: &str, headers: &str| {
+        let answer = server.request("POST", &format!("/job/cancel?id={id}"), headers, "");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        server.ended(id)
+    };
+    let job = cancel(id, &nobody);
+    assert_eq!([&job["reason"], &job["lastError"]], ["canceled"; 2]);
+    let job = cancel(&server.schedule("p"), &bearer(&token(&json!({"sub": "ben"}))));
+    assert_eq!([&job["reason"], &job["lastError"]], ["canceled by ben"; 2]);
+    assert_eq!(job["user"], "anna");
 }
 
 #[test]
