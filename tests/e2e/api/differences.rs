@@ -38,7 +38,7 @@ fn jobs_canceled_or_replaced_while_they_waited_are_completed_and_leave_the_wait_
     );
     let server = space.serve();
     let (runs, canceled) = (server.schedule("append"), server.schedule("append"));
-    server.cancel(&canceled);
+    server.cancel_job(&canceled);
     let (_, replaced, newer) = (
         server.schedule("replace"),
         server.schedule("replace"),
@@ -52,7 +52,7 @@ fn jobs_canceled_or_replaced_while_they_waited_are_completed_and_leave_the_wait_
     }
     // The place is free again, and it is the newer one that waits.
     let next = server.schedule("append");
-    server.cancel(&runs);
+    server.cancel_job(&runs);
     server.ended(&runs);
     assert_eq!(server.job(&next)["status"], "running");
     let waiting = server.get("/pipelines/jobs?status=waiting").json();
@@ -117,7 +117,7 @@ fn an_undefined_variable_is_refused_at_once() {
         "Error scheduling pipeline: …",
     );
     assert_eq!(server.get("/pipelines/jobs").json()["jobs"], json!([]));
-    server.ended(&server.schedule_with(&json!({"pipeline": "p", "variables": {"x": 1}})));
+    server.ended(&server.accepted(&json!({"pipeline": "p", "variables": {"x": 1}})));
     assert_eq!(
         (space.read("ran"), space.read("sorry")),
         ("a\n".to_owned(), String::new())
@@ -146,7 +146,7 @@ fn replace_works_without_a_queue_limit() {
 fn waiting_jobs_survive_a_restart() {
     let space = TestSpace::new("pipelines: {p: {tasks: {a: {script: ['echo << .x >> >> ran', exec sleep 60]}}}}");
     let server = space.serve();
-    let ids = ["1", "2", "3"].map(|x| server.schedule_with(&json!({"pipeline": "p", "variables": {"x": x}})));
+    let ids = ["1", "2", "3"].map(|x| server.accepted(&json!({"pipeline": "p", "variables": {"x": x}})));
     space.first_line("ran");
     assert_eq!(server.stop(), Some(0));
     let server = space.serve();
@@ -159,7 +159,7 @@ fn waiting_jobs_survive_a_restart() {
             let lines = space.read("ran").lines().count();
             (lines == ids.iter().position(|other| other == id).unwrap() + 1).then_some(())
         });
-        server.cancel(id);
+        server.cancel_job(id);
         server.ended(id);
     }
     assert_eq!(space.read("ran"), "1\n2\n3\n");

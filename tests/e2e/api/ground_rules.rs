@@ -33,7 +33,7 @@ fn what_is_not_text_is_json_in_utf8() {
     let space = TestSpace::new("pipelines: {größe: {tasks: {a: {script: ['echo ä']}}}}");
     let server = space.serve();
     let request = json!({"pipeline": "größe", "variables": {"名": "\u{1F600} ü"}, "queuePartition": "é"});
-    let id = server.schedule_with(&request);
+    let id = server.accepted(&request);
     let job = server.ended(&id);
     assert_eq!(
         [&job["pipeline"], &job["variables"]["名"], &job["queuePartition"]],
@@ -111,7 +111,7 @@ fn times_have_no_fraction_and_unset_ones_are_null() {
             assert_eq!(task.get(field), null, "{task}");
         }
     }
-    server.cancel(&runs);
+    server.cancel_job(&runs);
     let job = server.ended(&runs);
     assert!(is_time(&job["end"]) && is_time(&job["tasks"][0]["end"]), "{job}");
 }

@@ -99,7 +99,7 @@ fn a_job_that_fails() {
     );
     let server = space.serve();
     let request = json!({"pipeline": "deploy", "variables": {"release": "42"}});
-    let id = server.schedule_with(&request);
+    let id = server.accepted(&request);
     let mut job = server.ended(&id);
     check_keys(&job, &["variables", "lastError", "durationMs"]);
     check_state(&job, "failed", [true, false, true], [true; 2]);
@@ -167,13 +167,13 @@ fn a_job_that_is_canceled_while_it_waits() {
     let space = TestSpace::new("pipelines: {p: {tasks: {a: {script: [exec sleep 60]}}}}");
     let server = space.serve();
     let (runs, waits) = (server.schedule("p"), server.schedule("p"));
-    server.cancel(&waits);
+    server.cancel_job(&waits);
     let job = server.job(&waits);
     check_keys(&job, &["lastError", "reason"]);
     check_state(&job, "canceled", [true, true, false], [false, true]);
     assert_eq!([&job["reason"], &job["lastError"]], ["canceled by anna"; 2]);
     // It was let go before its turn, so the next takes it.
-    server.cancel(&runs);
+    server.cancel_job(&runs);
     server.ended(&runs);
     assert_eq!(server.job(&server.schedule("p"))["status"], "running");
 }
@@ -186,7 +186,7 @@ fn a_job_that_is_canceled_while_it_runs() {
     let server = space.serve();
     let id = server.schedule("p");
     space.first_line("up");
-    server.cancel(&id);
+    server.cancel_job(&id);
     // It isn't canceled before it has ended, and has no reason so long.
     let job = server.job(&id);
     check_keys(&job, &[]);
@@ -206,7 +206,7 @@ fn a_failing_job_that_is_canceled() {
     let server = space.serve();
     let id = server.schedule("p");
     space.first_line("up");
-    server.cancel(&id);
+    server.cancel_job(&id);
     let job = server.ended(&id);
     check_keys(&job, &["lastError", "reason", "durationMs"]);
     check_state(&job, "canceled", [true, true, true], [true; 2]);
@@ -284,7 +284,7 @@ fn variables_and_queue_partition_are_omitted_when_empty() {
         (json!({}), json!("tenant"), &["queuePartition"]),
     ] {
         let request = json!({"pipeline": "p", "variables": variables, "queuePartition": partition});
-        let job = server.ended(&server.schedule_with(&request));
+        let job = server.ended(&server.accepted(&request));
         check_keys(&job, &[&["durationMs"], more].concat());
         if more.contains(&"queuePartition") {
             assert_eq!(job["queuePartition"], "tenant");
@@ -322,7 +322,7 @@ fn start_after_is_there_until_the_delay_is_over() {
     space.go();
     let long = server.schedule("long");
     check_keys(&server.job(&long), &["startAfter"]);
-    server.cancel(&long);
+    server.cancel_job(&long);
     check_keys(&server.job(&long), &["lastError", "reason"]);
 }
 

@@ -41,7 +41,7 @@ fn jobs_are_listed_newest_first_and_filtered() {
         server.schedule("long"),
         server.schedule("long"),
     );
-    server.cancel(&canceled);
+    server.cancel_job(&canceled);
     let all = [&canceled, &waits, &runs, &more, &bad, &good];
     check_list(&server, "", &all);
     for (query, expected) in [

@@ -17,7 +17,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::space::{Answer, Server, TestSpace};
 
@@ -46,23 +46,9 @@ fn column<'a>(list: &'a Value, field: &str) -> Vec<&'a Value> {
 }
 
 impl Server {
-    /// The id of a job that was accepted, of a request with these fields.
-    #[track_caller]
-    fn schedule_with(&self, request: &Value) -> String {
-        let answer = self.post("/pipelines/schedule", &request.to_string());
-        assert_eq!(answer.status, 202, "{answer:?}");
-        answer.json()["jobId"].as_str().unwrap().to_owned()
-    }
-
     /// The answer to a request without a token.
     fn without_token(&self, method: &str, target: &str, headers: &str) -> Answer {
         self.request(method, target, headers, "")
-    }
-
-    #[track_caller]
-    fn cancel(&self, id: &str) {
-        let answer = self.post(&format!("/job/cancel?id={id}"), "");
-        assert_eq!((answer.status, answer.json()), (200, json!(true)), "{answer:?}");
     }
 }
 

@@ -65,7 +65,7 @@ fn schedulable_and_running() {
     let id = server.schedule("delayed");
     check(&server, "delayed", false, false);
     assert_eq!(server.try_schedule("delayed").status, 400);
-    server.cancel(&id);
+    server.cancel_job(&id);
     check(&server, "delayed", true, false);
     check(&server, "idle", true, false);
 }
@@ -76,7 +76,7 @@ fn a_job_that_ends_frees_its_pipeline() {
     let server = space.serve();
     let id = server.schedule("closed");
     check(&server, "closed", false, true);
-    server.cancel(&id);
+    server.cancel_job(&id);
     server.ended(&id);
     check(&server, "closed", true, false);
 }

@@ -212,7 +212,7 @@ fn a_follower_of_a_task_that_never_runs_is_told_the_end() {
     let target = format!("/job/log?id={waits}&task=a&follow=true");
     let mut stream = server.send("GET", &target, &server.authorization(), "");
     let mut read = read_until(&mut stream, "\r\n\r\n");
-    server.cancel(&waits);
+    server.cancel_job(&waits);
     stream.read_to_string(&mut read).unwrap();
     assert!(read.ends_with("\r\n\r\n0\r\n\r\n"), "{read}");
 }

@@ -150,7 +150,7 @@ fn wait_list_full() {
     let (_runs, waits) = (server.schedule("short"), server.schedule("short"));
     let text = "Error scheduling pipeline: concurrency exceeded and queue limit reached for pipeline";
     check_error(&server.try_schedule("short"), 400, "queue_full", text);
-    server.cancel(&waits);
+    server.cancel_job(&waits);
     server.schedule("short");
 }
 
@@ -161,7 +161,7 @@ fn queueing_disabled_and_busy() {
     let id = server.schedule("closed");
     let text = "Error scheduling pipeline: concurrency exceeded and queueing disabled for pipeline";
     check_error(&server.try_schedule("closed"), 400, "queue_disabled", text);
-    server.cancel(&id);
+    server.cancel_job(&id);
     server.ended(&id);
     server.schedule("closed");
 }

@@ -150,7 +150,7 @@ fn a_cancel_is_answered_before_the_tasks_have_ended() {
     let server = space.serve();
     let id = server.schedule("p");
     space.first_line("up");
-    server.cancel(&id);
+    server.cancel_job(&id);
     eventually("the task is told", || space.path.join("told").exists().then_some(()));
     let job = server.job(&id);
     assert_eq!(
@@ -158,11 +158,11 @@ fn a_cancel_is_answered_before_the_tasks_have_ended() {
         (&json!("running"), &json!("running"))
     );
     // Again is no error.
-    server.cancel(&id);
+    server.cancel_job(&id);
     space.go();
     let job = server.ended(&id);
     assert_eq!((&job["status"], &job["canceled"]), (&json!("canceled"), &json!(true)));
-    server.cancel(&id);
+    server.cancel_job(&id);
 }
 
 #[test]
@@ -172,12 +172,12 @@ fn a_canceled_or_replaced_job_can_be_canceled_again() {
     );
     let server = space.serve();
     let (runs, replaced, waits) = (server.schedule("p"), server.schedule("p"), server.schedule("p"));
-    server.cancel(&replaced);
+    server.cancel_job(&replaced);
     assert_eq!(server.job(&replaced)["status"], "replaced");
     for id in [&waits, &runs] {
-        server.cancel(id);
+        server.cancel_job(id);
         assert_eq!(server.ended(id)["status"], "canceled");
-        server.cancel(id);
+        server.cancel_job(id);
         assert_eq!(server.job(id)["status"], "canceled");
     }
 }

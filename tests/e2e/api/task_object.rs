@@ -171,7 +171,7 @@ fn tasks_that_are_stopped() {
     for number in 1..=5 {
         space.first_line(&format!("up-{number}"));
     }
-    server.cancel(&id);
+    server.cancel_job(&id);
     let job = server.ended(&id);
     assert_eq!(
         (&job["status"], &job["errored"]),

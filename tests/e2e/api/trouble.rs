@@ -51,7 +51,7 @@ fn shutting_down() {
     assert_eq!(server.get("/pipelines/jobs").status, 200);
     let answer = server.get(&format!("/job/detail?id={UNKNOWN}"));
     check_error(&answer, 404, "job_not_found", "Job not found");
-    server.cancel(&waits);
+    server.cancel_job(&waits);
     assert_eq!(server.job(&waits)["status"], "canceled");
     space.go();
     assert_eq!(server.end(), Some(0));
