@@ -164,6 +164,9 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
         ask: Box::new(asker(&events)),
         now_wall_ms: Box::new(wall_ms),
     });
+    // Else who asks before the first turn of the loop would be told that there are none.
+    let shown = scheduler.pipeline_views();
+    model.publish(&[], Some(Arc::from(shown.as_slice())));
     let main_loop = MainLoop {
         clock,
         scheduler,
@@ -172,7 +175,7 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
         workers,
         store,
         health: Arc::clone(&health),
-        shown: Vec::new(),
+        shown,
         interrupts: 0,
         releases: Vec::new(),
         watchdog: Watchdog::from_environment(),
