@@ -51,10 +51,13 @@ impl TestSpace {
         space
     }
 
+    /// Whole at every moment, as a server may watch it.
     pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.path.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        let new = path.with_added_extension("new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, path).unwrap();
     }
 
     pub(crate) fn write_script(&self, name: &str, text: &str) {
