@@ -55,7 +55,7 @@ impl TestSpace {
     pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.path.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let new = path.with_added_extension("new");
+        let new = PathBuf::from(format!("{}.new", path.display()));
         fs::write(&new, text).unwrap();
         fs::rename(new, path).unwrap();
     }
