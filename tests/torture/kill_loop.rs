@@ -201,7 +201,7 @@ impl Loop<'_> {
         let mut server = self.server();
         if matches!(death, Death::Early) {
             let life = self.random.between(0, 60_000);
-            live(&mut server, life);
+            live(life);
             self.totals.kills += 1;
             server.kill();
             self.note_what_lives();
@@ -229,7 +229,7 @@ impl Loop<'_> {
     fn die(&mut self, mut server: Server, death: Death) {
         let life = self.random.between(5_000, 150_000);
         match death {
-            Death::Early | Death::Late => live(&mut server, life),
+            Death::Early | Death::Late => live(life),
             Death::Compacting => {
                 let new = self.space.path.join(".prunner/journal.jsonl.new");
                 let deadline = Instant::now() + Duration::from_millis(400);
@@ -237,22 +237,22 @@ impl Loop<'_> {
                     thread::yield_now();
                 }
                 let life = self.random.between(0, 8_000);
-                live(&mut server, life);
+                live(life);
             }
             Death::Reloading => {
-                live(&mut server, life);
+                live(life);
                 server.signal("USR1");
                 let life = self.random.between(0, 3_000);
-                live(&mut server, life);
+                live(life);
             }
             Death::Leaving(signal) => {
-                live(&mut server, life);
+                live(life);
                 server.signal(signal);
                 let life = self.random.between(0, 70_000);
-                live(&mut server, life);
+                live(life);
             }
             Death::Clean => {
-                live(&mut server, life);
+                live(life);
                 server.signal("TERM");
                 let status = server.end();
                 let log = server.log();
@@ -526,7 +526,7 @@ impl Loop<'_> {
 }
 
 /// Gives it so many microseconds. No rendezvous: at which moment it dies is to be left to chance.
-fn live(_server: &mut Server, life_us: i64) {
+fn live(life_us: i64) {
     let deadline = Instant::now() + Duration::from_micros(life_us.unsigned_abs());
     while let Some(left) = deadline
         .checked_duration_since(Instant::now())
