@@ -225,11 +225,12 @@ fn in_the_background_of_a_shell_it_works_and_ends() {
     assert!(!is_alive(&pid));
 }
 
+/// The new one is refused as long as the old one has not died of its signal.
 #[test]
 fn a_task_can_replace_the_server_that_runs_it() {
     let space = TestSpace::new(
         "pipelines:
-  upgrade: {tasks: {a: {script: ['kill -KILL $PPID', 'prunner --address 127.0.0.1:0 2> log']}}}
+  upgrade: {tasks: {a: {script: ['kill -KILL $PPID', 'until prunner --address 127.0.0.1:0 2> log; do sleep 0.02; done']}}}
 ",
     );
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_prunner"));
