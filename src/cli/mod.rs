@@ -8,6 +8,7 @@ mod export;
 mod output;
 mod serve;
 mod validate;
+mod variables;
 
 use std::env;
 use std::ffi::OsString;
