@@ -1,0 +1,86 @@
+//! `prunner logs`: what the tasks of a job have printed, or print.
+
+use std::time::Duration;
+
+use crate::cli::client::follow::Wanted;
+use crate::cli::client::interrupt;
+use crate::cli::client::{Client, Stream, refused};
+use crate::cli::live::Manner;
+use crate::cli::output::{Failure, Status};
+use crate::cli::watch::{Watched, watch};
+use crate::definition::{did_you_mean, shown};
+
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub(crate) struct LogsArguments {
+    /// Id of the job
+    pub id: String,
+    /// This task alone, without its name before each line; else all tasks
+    pub task: Option<String>,
+    /// Go on until the job, or the task, has ended
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Standard error alone
+    #[arg(long)]
+    pub stderr: bool,
+    /// Standard output alone
+    #[arg(long)]
+    pub stdout: bool,
+    /// The last so many lines of each output alone
+    #[arg(long, value_name = "NUMBER")]
+    pub tail: Option<usize>,
+    /// Print one JSON object a line: tasks that start, print and end, then the job
+    #[arg(long)]
+    pub json: bool,
+    /// Print the output of failed tasks alone
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+pub(crate) fn run(client: &Client, arguments: &LogsArguments) -> Result<Status, Failure> {
+    let id = &arguments.id;
+    if let Some(task) = &arguments.task {
+        let job = client.job(id, Duration::ZERO).map_err(|error| error.about_job(id))?;
+        let known = job.tasks.iter().map(|task| &*task.name);
+        // The task of `on_error` is listed once it runs.
+        if !known.clone().any(|name| name == task) {
+            let suggestion = did_you_mean(task, known.clone());
+            let suggestion = if suggestion.is_empty() {
+                format!("; it has {}", shown(&known.collect::<Vec<_>>().join(", ")))
+            } else {
+                suggestion
+            };
+            return Err(refused(format!(
+                "job `{}` has no task `{}`{suggestion}",
+                shown(id),
+                shown(task)
+            )));
+        }
+    }
+    let streams = match (arguments.stdout, arguments.stderr) {
+        (true, false) => vec![Stream::Stdout],
+        (false, true) => vec![Stream::Stderr],
+        (true, true) | (false, false) => vec![Stream::Stdout, Stream::Stderr],
+    };
+    let wanted = Wanted {
+        to_the_end: arguments.follow,
+        task: arguments.task.clone(),
+        streams,
+        tail: arguments.tail,
+    };
+    let manner = Manner {
+        json: arguments.json,
+        quiet: arguments.quiet,
+    };
+    let interrupts = interrupt::listen().map_err(Failure::usage)?;
+    match watch(client, id, wanted, manner, &interrupts, None, arguments.task.is_some())? {
+        Watched::Over(_) | Watched::TimedOut => Ok(Status::DONE),
+        Watched::Interrupted(status) => {
+            let watched = if arguments.follow {
+                std::slice::from_ref(id)
+            } else {
+                &[]
+            };
+            Ok(interrupt::carry_out(client, watched, false, status))
+        }
+    }
+}
