@@ -18,6 +18,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::cli::client::job::{Job, Task};
 use crate::cli::client::patience::{Patience, wait_a_while};
 use crate::cli::client::{Client, ClientError, Part, Stream};
+use crate::definition::ON_ERROR;
 
 /// How long the job is waited for between two looks: first, and at most.
 const SHORTEST_LOOK: Duration = Duration::from_millis(100);
@@ -203,6 +204,10 @@ impl Following {
             if !task.has_started() {
                 continue;
             }
+            if is_new && self.is_early(task, job) {
+                all = false;
+                continue;
+            }
             if is_new {
                 tell(Event::Started(task, job))?;
                 self.tasks.insert(
@@ -232,6 +237,17 @@ impl Following {
             return Ok(Told::All);
         }
         Ok(Told::NotAll)
+    }
+
+    /// Whether it started behind the end of others of which not all is told: it is told when they are, so that causes
+    /// come before what follows from them.
+    fn is_early(&self, task: &Task, job: &Job) -> bool {
+        let ended = |other: &Task| self.tasks.get(&other.name).is_none_or(|progress| progress.end_is_told);
+        let mut others = job.tasks.iter().filter(|other| {
+            let is_before = task.name == ON_ERROR || task.depends_on.contains(&other.name);
+            is_before && other.has_ended() && other.name != task.name && self.is_wanted(other) && other.has_started()
+        });
+        self.wanted.to_the_end && others.any(|other| !ended(other))
     }
 
     fn open_running(&mut self, task: &str) -> io::Result<()> {

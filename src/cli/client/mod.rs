@@ -184,7 +184,7 @@ impl Client {
 
     /// A part of a task's output, and where it begins, which the server says of the last bytes alone; `None`: there is
     /// nothing.
-    pub(crate) fn log(
+    fn log(
         &self,
         id: &str,
         task: &str,
