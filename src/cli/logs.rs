@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use crate::cli::client::follow::Wanted;
 use crate::cli::client::interrupt;
-use crate::cli::client::{Client, Stream, refused};
+use crate::cli::client::{Client, refused};
 use crate::cli::live::Manner;
 use crate::cli::output::{Failure, Status};
 use crate::cli::watch::{Watched, watch};
 use crate::definition::{did_you_mean, shown};
+use crate::task::StreamKind;
 
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct LogsArguments {
@@ -57,9 +58,9 @@ pub(crate) fn run(client: &Client, arguments: &LogsArguments) -> Result<Status, 
         }
     }
     let streams = match (arguments.stdout, arguments.stderr) {
-        (true, false) => vec![Stream::Stdout],
-        (false, true) => vec![Stream::Stderr],
-        (true, true) | (false, false) => vec![Stream::Stdout, Stream::Stderr],
+        (true, false) => vec![StreamKind::Stdout],
+        (false, true) => vec![StreamKind::Stderr],
+        (true, true) | (false, false) => vec![StreamKind::Stdout, StreamKind::Stderr],
     };
     let wanted = Wanted {
         to_the_end: arguments.follow,

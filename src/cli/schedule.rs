@@ -12,13 +12,14 @@ use crate::cli::client::follow::Wanted;
 use crate::cli::client::interrupt::{self, Outcome};
 use crate::cli::client::job::Job;
 use crate::cli::client::patience::{Patience, wait_for_end};
-use crate::cli::client::{Client, ClientError, Stream, refused};
+use crate::cli::client::{Client, ClientError, refused};
 use crate::cli::live::Manner;
 use crate::cli::output::{self, Failure, Status};
 use crate::cli::variables::VariableArguments;
 use crate::cli::wait::print_on;
 use crate::cli::watch::{Watched, watch};
 use crate::definition::shown;
+use crate::task::StreamKind;
 
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct ScheduleArguments {
@@ -171,7 +172,7 @@ fn follow(
     let wanted = Wanted {
         to_the_end: true,
         task: None,
-        streams: vec![Stream::Stdout, Stream::Stderr],
+        streams: vec![StreamKind::Stdout, StreamKind::Stderr],
         tail: None,
     };
     let manner = Manner {

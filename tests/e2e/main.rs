@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests start the real binary")]
 #![expect(clippy::unwrap_used, reason = "a test ends where it can't go on")]
 
+mod client;
 mod service;
 mod space;
 

@@ -75,7 +75,7 @@ impl TestSpace {
         })
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_prunner"));
         command
             .args(arguments)
@@ -95,9 +95,14 @@ impl TestSpace {
     /// Starts a server, and returns when it serves.
     #[track_caller]
     pub(crate) fn serve(&self) -> Server {
+        self.serve_at("127.0.0.1:0")
+    }
+
+    #[track_caller]
+    pub(crate) fn serve_at(&self, address: &str) -> Server {
         let token = self.command(&["debug"]).env("MINIMAL_OUTPUT", "1").output().unwrap();
         let mut child = self
-            .command(&["--address", "127.0.0.1:0"])
+            .command(&["--address", address])
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

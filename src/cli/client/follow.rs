@@ -17,8 +17,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::cli::client::job::{Job, Task};
 use crate::cli::client::patience::{Patience, wait_a_while};
-use crate::cli::client::{Client, ClientError, Part, Stream};
+use crate::cli::client::{Client, ClientError, Part};
 use crate::definition::ON_ERROR;
+use crate::task::StreamKind;
 
 /// How long the job is waited for between two looks: first, and at most.
 const SHORTEST_LOOK: Duration = Duration::from_millis(100);
@@ -40,7 +41,7 @@ pub(crate) enum Event<'a> {
     /// A line without its end; `is_whole` is false for a last line that has none.
     Line {
         task: &'a str,
-        stream: Stream,
+        stream: StreamKind,
         line: &'a [u8],
         is_whole: bool,
     },
@@ -58,7 +59,7 @@ pub(crate) struct Wanted {
     /// This task alone.
     pub task: Option<String>,
     /// In the order in which those of a task that has ended are read.
-    pub streams: Vec<Stream>,
+    pub streams: Vec<StreamKind>,
     /// So many of the last lines of each output, as it is when it is opened.
     pub tail: Option<usize>,
 }
@@ -68,13 +69,13 @@ pub(crate) enum Note {
     State(Box<Job>),
     Output {
         task: Arc<str>,
-        stream: Stream,
+        stream: StreamKind,
         bytes: Vec<u8>,
     },
     /// The outputs that were opened with one call.
     Read {
         task: Arc<str>,
-        streams: Vec<Stream>,
+        streams: Vec<StreamKind>,
     },
     Failed(ClientError),
 }
@@ -91,7 +92,7 @@ pub(crate) struct Following {
     to_read: VecDeque<String>,
     /// One of those is being read.
     reads: bool,
-    lines: HashMap<(Arc<str>, Stream), Vec<u8>>,
+    lines: HashMap<(Arc<str>, StreamKind), Vec<u8>>,
 }
 
 #[derive(Debug, Default)]
@@ -272,7 +273,7 @@ impl Following {
         self.open(&task, self.wanted.streams.clone())
     }
 
-    fn open(&self, task: &str, streams: Vec<Stream>) -> io::Result<()> {
+    fn open(&self, task: &str, streams: Vec<StreamKind>) -> io::Result<()> {
         let reader = Reader {
             client: self.client.clone(),
             id: self.id.clone(),
@@ -287,7 +288,7 @@ impl Following {
     fn read(
         &mut self,
         task: &Arc<str>,
-        streams: &[Stream],
+        streams: &[StreamKind],
         tell: &mut dyn FnMut(Event<'_>) -> io::Result<()>,
     ) -> io::Result<Told> {
         for stream in streams {
@@ -319,7 +320,7 @@ impl Following {
     fn output(
         &mut self,
         task: &Arc<str>,
-        stream: Stream,
+        stream: StreamKind,
         bytes: &[u8],
         tell: &mut dyn FnMut(Event<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
@@ -403,7 +404,7 @@ enum Broken {
 }
 
 impl Reader {
-    fn read(self, streams: Vec<Stream>) {
+    fn read(self, streams: Vec<StreamKind>) {
         for stream in &streams {
             match self.read_stream(*stream) {
                 Ok(()) => {}
@@ -424,7 +425,7 @@ impl Reader {
         let _ = self.sender.send(Note::Read { task, streams });
     }
 
-    fn read_stream(&self, stream: Stream) -> Result<(), Broken> {
+    fn read_stream(&self, stream: StreamKind) -> Result<(), Broken> {
         let mut patience = Patience::new(true);
         let mut offset = match self.tail {
             None => 0,
@@ -445,7 +446,7 @@ impl Reader {
     }
 
     /// Reads on from `offset`, which it moves along, to the end.
-    fn read_from(&self, stream: Stream, offset: &mut u64, patience: &mut Patience) -> Result<(), Broken> {
+    fn read_from(&self, stream: StreamKind, offset: &mut u64, patience: &mut Patience) -> Result<(), Broken> {
         let part = if self.to_the_end {
             Part::Follow(*offset)
         } else {
@@ -476,7 +477,7 @@ impl Reader {
     }
 
     /// Where the last lines of what there is begin.
-    fn start_of_last(&self, stream: Stream, lines: usize) -> Result<u64, ClientError> {
+    fn start_of_last(&self, stream: StreamKind, lines: usize) -> Result<u64, ClientError> {
         let mut count = TAIL_BYTES;
         loop {
             let Some((body, start)) = self.client.log(&self.id, &self.task, stream, Part::Last(count))? else {

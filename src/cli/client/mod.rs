@@ -27,6 +27,7 @@ use crate::config::{Config, GetVariable, TOKEN_VARIABLE, reachable_address};
 use crate::definition::{did_you_mean, shown};
 use crate::reason::reason;
 use crate::secret::IfMissing;
+use crate::task::StreamKind;
 use crate::template::Variables;
 
 /// How long a server may take for an answer, beyond the time that it was asked to wait.
@@ -69,22 +70,6 @@ pub(crate) enum Part {
     From(u64),
     /// All from here on, to the end of the task.
     Follow(u64),
-}
-
-/// One stream of a task's output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Stream {
-    Stdout,
-    Stderr,
-}
-
-impl Stream {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Stream::Stdout => "stdout",
-            Stream::Stderr => "stderr",
-        }
-    }
 }
 
 impl Client {
@@ -188,7 +173,7 @@ impl Client {
         &self,
         id: &str,
         task: &str,
-        stream: Stream,
+        stream: StreamKind,
         part: Part,
     ) -> Result<Option<(Body, Option<u64>)>, ClientError> {
         let mut target = format!(
