@@ -28,7 +28,8 @@ pub(crate) const COMPLETE: &str = "__complete";
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct CompletionsArguments {
     /// Shell that the script is for
-    #[arg(value_enum)]
+    // Not by the name of its field, which a flag of all commands has.
+    #[arg(id = "completed_shell", value_name = "SHELL", value_enum)]
     pub shell: Shell,
 }
 

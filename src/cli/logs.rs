@@ -1,13 +1,14 @@
 //! `prunner logs`: what the tasks of a job have printed, or print.
 
+use std::slice;
 use std::time::Duration;
 
 use crate::cli::client::follow::Wanted;
 use crate::cli::client::interrupt;
 use crate::cli::client::{Client, refused};
-use crate::cli::live::Manner;
+use crate::cli::display::{Content, Manner};
 use crate::cli::output::{Failure, Status};
-use crate::cli::watch::{Watched, watch};
+use crate::cli::watch::{Watch, Watched};
 use crate::definition::{did_you_mean, shown};
 use crate::task::StreamKind;
 
@@ -37,7 +38,7 @@ pub(crate) struct LogsArguments {
     pub quiet: bool,
 }
 
-pub(crate) fn run(client: &Client, arguments: &LogsArguments) -> Result<Status, Failure> {
+pub(crate) fn run(client: &Client, arguments: &LogsArguments, disable_ansi: bool) -> Result<Status, Failure> {
     let id = &arguments.id;
     if let Some(task) = &arguments.task {
         let job = client.job(id, Duration::ZERO).map_err(|error| error.about_job(id))?;
@@ -68,19 +69,31 @@ pub(crate) fn run(client: &Client, arguments: &LogsArguments) -> Result<Status, 
         streams,
         tail: arguments.tail,
     };
-    let manner = Manner {
-        json: arguments.json,
-        quiet: arguments.quiet,
+    let content = match (&arguments.task, arguments.follow) {
+        (Some(_), _) => Content::OneOutput,
+        (None, true) => Content::Everything,
+        (None, false) => Content::Outputs,
     };
     let interrupts = interrupt::listen().map_err(Failure::usage)?;
-    match watch(client, id, wanted, manner, &interrupts, None, arguments.task.is_some())? {
+    let watch = Watch {
+        client,
+        id,
+        wanted,
+        manner: Manner {
+            json: arguments.json,
+            quiet: arguments.quiet,
+            disable_ansi,
+            content,
+        },
+        hint: String::new(),
+        interrupts: &interrupts,
+        deadline: None,
+        reached: arguments.task.is_some(),
+    };
+    match watch.run()? {
         Watched::Over(_) | Watched::TimedOut => Ok(Status::DONE),
         Watched::Interrupted(status) => {
-            let watched = if arguments.follow {
-                std::slice::from_ref(id)
-            } else {
-                &[]
-            };
+            let watched = if arguments.follow { slice::from_ref(id) } else { &[] };
             Ok(interrupt::carry_out(client, watched, false, status))
         }
     }

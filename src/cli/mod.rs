@@ -7,10 +7,10 @@ mod arguments;
 mod client;
 mod completions;
 mod debug;
+mod display;
 mod export;
 mod graph;
 mod jobs;
-mod live;
 mod logs;
 mod output;
 mod reload;
@@ -143,13 +143,13 @@ fn run(arguments: impl IntoIterator<Item = OsString>, variable: GetVariable<'_>)
         Command::Debug => debug::run(&config, variable),
         Command::Graph(arguments) => graph::run(&config, &arguments),
         Command::Token(arguments) => token::run(&config, variable, &arguments),
-        Command::Schedule(arguments) => schedule::run(&client()?, &arguments),
+        Command::Schedule(arguments) => schedule::run(&client()?, &arguments, config.disable_ansi),
         Command::Wait(arguments) => wait::wait(&client()?, &arguments),
         Command::Cancel(arguments) => Ok(wait::cancel(&client()?, &arguments)),
         Command::Job(arguments) => jobs::show(&client()?, &arguments),
         Command::Jobs(arguments) => jobs::list(&client()?, &arguments),
         Command::Pipelines(arguments) => jobs::pipelines(&client()?, &arguments),
-        Command::Logs(arguments) => logs::run(&client()?, &arguments),
+        Command::Logs(arguments) => logs::run(&client()?, &arguments, config.disable_ansi),
         Command::Reload(arguments) => reload::run(&client()?, &arguments),
         Command::Version | Command::Completions(_) | Command::Complete(_) => unreachable!("they were run above"),
     }

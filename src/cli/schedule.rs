@@ -13,11 +13,11 @@ use crate::cli::client::interrupt::{self, Outcome};
 use crate::cli::client::job::Job;
 use crate::cli::client::patience::{Patience, wait_for_end};
 use crate::cli::client::{Client, ClientError, refused};
-use crate::cli::live::Manner;
+use crate::cli::display::{Content, Manner};
 use crate::cli::output::{self, Failure, Status};
 use crate::cli::variables::VariableArguments;
 use crate::cli::wait::print_on;
-use crate::cli::watch::{Watched, watch};
+use crate::cli::watch::{Watch, Watched};
 use crate::definition::shown;
 use crate::task::StreamKind;
 
@@ -50,7 +50,7 @@ pub(crate) struct ScheduleArguments {
     pub quiet: bool,
 }
 
-pub(crate) fn run(client: &Client, arguments: &ScheduleArguments) -> Result<Status, Failure> {
+pub(crate) fn run(client: &Client, arguments: &ScheduleArguments, disable_ansi: bool) -> Result<Status, Failure> {
     let watches = arguments.wait || arguments.follow;
     for (is_given, flag) in [
         (arguments.timeout.is_some(), "--timeout"),
@@ -100,7 +100,7 @@ pub(crate) fn run(client: &Client, arguments: &ScheduleArguments) -> Result<Stat
     print_id(&id, arguments)?;
     let watched = match interrupted {
         Some(status) => Watched::Interrupted(status),
-        None if arguments.follow => follow(client, &id, arguments, &interrupts, deadline)?,
+        None if arguments.follow => following(client, &id, arguments, &interrupts, deadline, disable_ansi).run()?,
         None => wait(client, &id, &interrupts, deadline)?,
     };
     match watched {
@@ -162,24 +162,35 @@ fn wait(client: &Client, id: &str, interrupts: &Receiver<u8>, deadline: Option<I
     })
 }
 
-fn follow(
-    client: &Client,
-    id: &str,
+/// How a job is followed that was just accepted.
+fn following<'a>(
+    client: &'a Client,
+    id: &'a str,
     arguments: &ScheduleArguments,
-    interrupts: &Receiver<u8>,
+    interrupts: &'a Receiver<u8>,
     deadline: Option<Instant>,
-) -> Result<Watched, Failure> {
-    let wanted = Wanted {
-        to_the_end: true,
-        task: None,
-        streams: vec![StreamKind::Stdout, StreamKind::Stderr],
-        tail: None,
-    };
-    let manner = Manner {
-        json: arguments.json,
-        quiet: arguments.quiet,
-    };
-    watch(client, id, wanted, manner, interrupts, deadline, true)
+    disable_ansi: bool,
+) -> Watch<'a> {
+    Watch {
+        client,
+        id,
+        wanted: Wanted {
+            to_the_end: true,
+            task: None,
+            streams: StreamKind::BOTH.to_vec(),
+            tail: None,
+        },
+        manner: Manner {
+            json: arguments.json,
+            quiet: arguments.quiet,
+            disable_ansi,
+            content: Content::Everything,
+        },
+        hint: format!("`prunner logs {id}` shows all that it printed"),
+        interrupts,
+        deadline,
+        reached: true,
+    }
 }
 
 /// Why there is no job.

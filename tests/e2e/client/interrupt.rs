@@ -1,8 +1,10 @@
 //! Ctrl-C at a terminal while a job is watched.
 
+use std::net::TcpListener;
+
 use super::PIPELINES;
 use super::terminal::Terminal;
-use crate::space::{Server, TestSpace, eventually};
+use crate::space::{Server, TestSpace, read_until};
 
 const CONTROL_C: &str = "\x03";
 
@@ -56,7 +58,7 @@ fn a_job_is_canceled_where_that_is_wanted() {
 }
 
 #[test]
-fn logs_and_wait_stop_watching() {
+fn logs_stop_watching() {
     let space = TestSpace::new(
         "pipelines: {long: {tasks: {sleep: {script: ['echo up > up', 'echo begun', 'exec sleep 100']}}}}",
     );
@@ -74,19 +76,36 @@ fn logs_and_wait_stop_watching() {
             "{seen}"
         );
     }
-    // Nothing is printed before: it has begun when it heeds the signal.
-    let terminal = start(&space, &server, &["wait", &id]);
-    let mut terminal = Some(terminal);
-    let (seen, status) = eventually("it has begun", || {
-        let mut waiting = terminal.take().unwrap();
-        waiting.press(CONTROL_C);
-        let ended = waiting.end();
-        if ended.0.contains("goes on") {
-            return Some(ended);
-        }
-        terminal = Some(start(&space, &server, &["wait", &id]));
-        None
-    });
-    assert_eq!(status, Some(130), "{seen}");
     assert_eq!(server.job(&id)["status"], "running");
+}
+
+#[test]
+fn a_request_that_is_not_answered_is_left() {
+    let space = TestSpace::new(PIPELINES);
+    space.run(&["token"]);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    for (arguments, expected) in [
+        (
+            &["wait", "1"][..],
+            "stopped watching, job 1 goes on; cancel it with `prunner cancel 1`",
+        ),
+        (
+            &["logs", "-f", "1"],
+            "stopped watching, job 1 goes on; cancel it with `prunner cancel 1`",
+        ),
+        (
+            &["schedule", "good", "--wait"],
+            "stopped before the server answered; `prunner jobs` shows",
+        ),
+    ] {
+        let mut terminal = Terminal::start(space.command(arguments).env("PRUNNER_ADDRESS", &address));
+        // It has asked, so it listens to signals too.
+        let (mut stream, _) = listener.accept().unwrap();
+        read_until(&mut stream, "\r\n\r\n");
+        terminal.press(CONTROL_C);
+        let (seen, status) = terminal.end();
+        assert_eq!(status, Some(130), "{seen}");
+        assert!(seen.contains(expected), "{seen}");
+    }
 }

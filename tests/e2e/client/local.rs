@@ -40,7 +40,7 @@ fn a_graph_is_drawn_from_the_files() {
     check_failure(
         &graph("deploy"),
         2,
-        "./pipelines.yml: pipeline `deploy` has the number `0` as `concurrency`",
+        "pipelines.yml: pipeline `deploy` has the number `0` as `concurrency`",
     );
     check_failure(
         &space.run(&["graph", "deploy", "--pattern", "*.x"]),

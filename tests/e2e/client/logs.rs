@@ -137,8 +137,9 @@ fn logs_as_json_are_a_line_for_each_event() {
         .collect();
     let expected = [
         "started first",
-        "output first stdout no end",
+        // Only when all has been read is a line without an end known to be one.
         "output first stderr warned",
+        "output first stdout no end",
         "ended first",
         "started second",
         "output second stdout 103",
