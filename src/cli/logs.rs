@@ -13,6 +13,7 @@ use crate::definition::{did_you_mean, shown};
 use crate::task::StreamKind;
 
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct LogsArguments {
     /// Id of the job
     pub id: String,

@@ -124,14 +124,15 @@ fn run(arguments: impl IntoIterator<Item = OsString>, variable: GetVariable<'_>)
     };
     let command = cli.command.unwrap_or(Command::Serve);
     // Even in a set-up that is wrong, people must be able to see which version it is, and to type.
-    match &command {
-        Command::Version => {
-            output::print(VERSION)?;
-            return Ok(Status::DONE);
-        }
-        Command::Completions(arguments) => return completions::script(arguments),
-        Command::Complete(arguments) => return completions::complete(arguments, variable),
-        _ => {}
+    if command == Command::Version {
+        output::print(VERSION)?;
+        return Ok(Status::DONE);
+    }
+    if let Command::Completions(arguments) = &command {
+        return completions::script(arguments);
+    }
+    if let Command::Complete(arguments) = &command {
+        return completions::complete(arguments, variable);
     }
     let config = Config::new(&cli.flags, variable).map_err(Failure::usage)?;
     log::set_up(config.verbose, config.disable_ansi);

@@ -22,6 +22,7 @@ use crate::definition::shown;
 use crate::task::StreamKind;
 
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct ScheduleArguments {
     /// Name of the pipeline
     pub pipeline: String,
@@ -51,12 +52,12 @@ pub(crate) struct ScheduleArguments {
 }
 
 pub(crate) fn run(client: &Client, arguments: &ScheduleArguments, disable_ansi: bool) -> Result<Status, Failure> {
-    let watches = arguments.wait || arguments.follow;
+    let is_watched = arguments.wait || arguments.follow;
     for (is_given, flag) in [
         (arguments.timeout.is_some(), "--timeout"),
         (arguments.cancel_on_interrupt, "--cancel-on-interrupt"),
     ] {
-        if is_given && !watches {
+        if is_given && !is_watched {
             return Err(Failure::usage(format!(
                 "`{flag}` means something with `--wait` or `--follow` alone; add one of them"
             )));
@@ -69,7 +70,7 @@ pub(crate) fn run(client: &Client, arguments: &ScheduleArguments, disable_ansi: 
         .transpose()?;
     let variables = arguments.variables.read().map_err(Failure::usage)?;
     let partition = arguments.partition.clone().unwrap_or_default();
-    if !watches {
+    if !is_watched {
         let id = client
             .schedule(&arguments.pipeline, &variables, &partition)
             .map_err(|error| failure(client, &arguments.pipeline, error))?;
@@ -98,12 +99,12 @@ pub(crate) fn run(client: &Client, arguments: &ScheduleArguments, disable_ansi: 
     let id = answer.map_err(|error| failure(client, &arguments.pipeline, error))?;
     let deadline = timeout_ms.map(|timeout_ms| Instant::now() + Duration::from_millis(timeout_ms.unsigned_abs()));
     print_id(&id, arguments)?;
-    let watched = match interrupted {
+    let end = match interrupted {
         Some(status) => Watched::Interrupted(status),
         None if arguments.follow => following(client, &id, arguments, &interrupts, deadline, disable_ansi).run()?,
         None => wait(client, &id, &interrupts, deadline)?,
     };
-    match watched {
+    match end {
         Watched::Over(job) => {
             if !arguments.follow {
                 print_end(&job, arguments)?;

@@ -287,7 +287,7 @@ impl Following {
             tail: self.wanted.tail,
             sender: self.sender.clone(),
         };
-        spawn("output", move || reader.read(streams))
+        spawn("output", move || reader.read(&streams))
     }
 
     fn read(&mut self, task: &str, streams: usize) {
@@ -354,8 +354,8 @@ enum Broken {
 }
 
 impl Reader {
-    fn read(self, streams: Vec<StreamKind>) {
-        for stream in &streams {
+    fn read(self, streams: &[StreamKind]) {
+        for stream in streams {
             match self.read_stream(*stream) {
                 Ok(()) => {}
                 Err(Broken::Unheard) => return,

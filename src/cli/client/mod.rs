@@ -80,16 +80,15 @@ impl Client {
     /// Wrong usage, where there is neither.
     pub(crate) fn new(config: &Config, variable: GetVariable<'_>) -> Result<Client, Failure> {
         let given = variable(TOKEN_VARIABLE).filter(|value| !value.is_empty());
-        let token = match given {
-            Some(value) => value.to_str().and_then(clean_token).ok_or_else(|| {
+        let token = if let Some(value) = given {
+            value.to_str().and_then(clean_token).ok_or_else(|| {
                 Failure::usage(format!(
                     "`{TOKEN_VARIABLE}` is no token, expected one as `prunner token` prints it"
                 ))
-            })?,
-            None => {
-                let secret = config.secret(IfMissing::Refuse).map_err(Failure::usage)?;
-                Auth::new(&secret).make_token(&user(variable), wall_ms() - CLOCK_DIFFERENCE_MS, None)
-            }
+            })?
+        } else {
+            let secret = config.secret(IfMissing::Refuse).map_err(Failure::usage)?;
+            Auth::new(&secret).make_token(&user(variable), wall_ms() - CLOCK_DIFFERENCE_MS, None)
         };
         Ok(Client {
             address: reachable_address(&config.address),
@@ -246,29 +245,33 @@ impl Client {
     /// What an error of the connection means.
     pub(super) fn unreachable(&self, error: &io::Error) -> ClientError {
         let address = &self.address;
-        ClientError::Unreachable(match error.kind() {
-            ErrorKind::ConnectionRefused => format!(
+        let is_one_of = |kinds: &[ErrorKind]| kinds.contains(&error.kind());
+        ClientError::Unreachable(if is_one_of(&[ErrorKind::ConnectionRefused]) {
+            format!(
                 "no server listens at `{address}`; start one with `prunner serve`, or give the `--address` of the one \
                  that runs"
-            ),
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-                format!("the server at `{address}` doesn't answer; is it the right `--address`?")
-            }
-            ErrorKind::InvalidData => {
-                format!(
-                    "what listens at `{address}` is no prunner: {}; give another `--address`",
-                    reason(error)
-                )
-            }
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => {
-                format!(
-                    "the server at `{address}` broke off before its answer was whole; see its log, and `prunner jobs` for what it has accepted"
-                )
-            }
-            _ => format!(
+            )
+        } else if is_one_of(&[ErrorKind::WouldBlock, ErrorKind::TimedOut]) {
+            format!("the server at `{address}` doesn't answer; is it the right `--address`?")
+        } else if is_one_of(&[ErrorKind::InvalidData]) {
+            format!(
+                "what listens at `{address}` is no prunner: {}; give another `--address`",
+                reason(error)
+            )
+        } else if is_one_of(&[
+            ErrorKind::ConnectionReset,
+            ErrorKind::BrokenPipe,
+            ErrorKind::UnexpectedEof,
+        ]) {
+            format!(
+                "the server at `{address}` broke off before its answer was whole; see its log, and `prunner jobs` for \
+                 what it has accepted"
+            )
+        } else {
+            format!(
                 "failed to reach the server at `{address}`: {}; is it the right `--address`?",
                 reason(error)
-            ),
+            )
         })
     }
 
