@@ -7,6 +7,7 @@ mod arguments;
 mod client;
 mod completions;
 mod debug;
+mod display;
 mod export;
 mod graph;
 mod jobs;
