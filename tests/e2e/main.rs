@@ -2,8 +2,15 @@
 #![expect(clippy::disallowed_methods, reason = "tests start the real binary")]
 #![expect(clippy::unwrap_used, reason = "a test ends where it can't go on")]
 
+mod environment;
+mod output;
+mod pipelines;
+mod processes;
+mod server_flags;
 mod service;
 mod space;
+mod templates;
+mod tools;
 
 use std::io::Read;
 
