@@ -30,6 +30,7 @@ mod health;
 mod http;
 mod job;
 mod main_loop;
+mod open_files;
 mod process_one;
 mod read_model;
 mod reason;

@@ -47,6 +47,7 @@ use crate::definition::{self, Complaint};
 use crate::health::{Health, Refusal};
 use crate::job::{JobId, JobStatus};
 use crate::read_model::ReadModel;
+use crate::reload;
 use crate::requests::Request;
 use crate::scheduler::{NotLive, ScheduleError};
 use crate::task::Followers;
@@ -329,7 +330,7 @@ impl Api {
     fn reload(&self) -> Result<Response, Error> {
         let (reply, answer) = bounded(1);
         let reloading = self.reload.lock().unwrap_or_else(PoisonError::into_inner);
-        let loaded = definition::load(&self.search);
+        let loaded = reload::load(&self.search);
         if !loaded.errors.is_empty() {
             return Err(Error::Definition(texts(&loaded.errors).join("; ")));
         }

@@ -23,7 +23,7 @@ use crate::secret::IfMissing;
 use crate::service_manager::{self, Watchdog};
 use crate::store::{self, DataDirectory, OpenError, Store};
 use crate::task::{Followers, Settings, Workers, kill_leftovers};
-use crate::{environment, log, process_one, reload, signals};
+use crate::{environment, log, open_files, process_one, reload, signals};
 
 /// How long what an earlier prunner left running may take to die.
 const LEFTOVER_PATIENCE: Duration = Duration::from_secs(5);
@@ -57,6 +57,8 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
     let clock = Clock::new();
     let secret = config.secret(IfMissing::Make).map_err(Failure::usage)?;
     let search = search(config);
+    // Before they are read: what changes meanwhile is a change.
+    let watched = config.watch.then(|| reload::look(&search));
     let loaded = definition::load(&search);
     if !reload::report(&loaded) {
         let message = format!(
@@ -71,6 +73,9 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
         .map_err(Failure::usage)?;
 
     let directory = data_directory(config)?;
+    if let Some(complaint) = open_files::complaint(config.max_tasks) {
+        log::warning(&complaint, &[]);
+    }
     let (events, receiver) = unbounded::<Event>();
     let arrived = {
         let (stopping, search, reloading) = (events.clone(), search.clone(), asker(&events));
@@ -117,6 +122,8 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
     };
     let pipelines = loaded.pipelines.len();
     let mut scheduler = Scheduler::new(limits, loaded.pipelines);
+    // For who asks before the first turn of the main loop, which shows what the jobs of the last run make of them.
+    model.publish(&[], Some(Arc::from(scheduler.pipeline_views())));
     scheduler.restore(clock.now(), recovered.waiting, recovered.ended);
     let store = Store::start(
         store::Parts {
@@ -136,9 +143,9 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
     )
     .map_err(|error| Failure::usage(format!("failed to write the state: {error}")))?;
 
-    if config.watch {
+    if let Some(seen) = watched {
         let interval = Duration::from_millis(u64::try_from(config.poll_interval_ms).unwrap_or(1));
-        reload::watch(search.clone(), interval, asker(&events)).map_err(Failure::usage)?;
+        reload::watch(search.clone(), seen, interval, asker(&events)).map_err(Failure::usage)?;
     }
     let api = Api::new(Parts {
         model: Arc::clone(&model),

@@ -57,6 +57,9 @@ use self::pool::Pool;
 use crate::api::exchange::Service;
 use crate::waker::Waker;
 
+/// How many are connected at once.
+pub(crate) const CONNECTIONS: usize = 256;
+
 /// How much of anything a client gets.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
@@ -88,7 +91,7 @@ pub(crate) struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            connections: 256,
+            connections: CONNECTIONS,
             head_bytes: 16 << 10,
             head_time: Duration::from_secs(10),
             // Longer than the 60 s after which proxies commonly drop their side: they, not we, should be the first, or a

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    EndedJob, Limits, Order, Outcome, ScheduleError, ScheduleRequest, Scheduler, Shutdown, TaskExit, TaskStart,
+    EndedJob, Limits, MAX_WAITING_BYTES, MAX_WAITING_JOBS, Order, Outcome, ScheduleError, ScheduleRequest, Scheduler,
+    Shutdown, TaskExit, TaskStart,
 };
 use crate::definition::{Pipelines, load_files};
 use crate::job::{Change, JobId, JobRecord, JobStatus, TaskProgress, TaskRef, TaskStatus};
@@ -418,6 +419,61 @@ fn append_refuses_where_the_wait_list_is_full() {
             4 waits
         ",
     );
+}
+
+#[test]
+fn all_wait_lists_together_are_bounded() {
+    const REFUSED: &str = "    refused: concurrency exceeded and queue limit reached for pipeline\n";
+    let mut play = Play::new(
+        LIMITS,
+        "p: {tasks: {a: {script: x}}}, q: {tasks: {a: {script: x}}}, r: {queue_strategy: replace, queue_limit: 1, tasks: {a: {script: x}}}",
+    );
+    for pipeline in ["p", "q", "r", "r"] {
+        play.schedule(&[pipeline]);
+    }
+    for _ in 1..MAX_WAITING_JOBS {
+        play.schedule(&["p"]);
+    }
+    assert_eq!(play.transcript, "");
+    for pipeline in ["p", "q"] {
+        play.schedule(&[pipeline]);
+        assert_eq!(std::mem::take(&mut play.transcript), REFUSED, "{pipeline}");
+    }
+    // One that replaces another needs no more room, and one that leaves makes some.
+    play.schedule(&["r"]);
+    play.scheduler.cancel(play.now, job_id(5), "").unwrap();
+    play.schedule(&["q"]);
+    assert_eq!(play.transcript, "");
+    play.schedule(&["q"]);
+    assert_eq!(play.transcript, REFUSED);
+}
+
+#[test]
+fn the_variables_of_all_that_wait_are_bounded() {
+    let mut play = Play::new(LIMITS, "p: {tasks: {a: {script: x}}}, q: {tasks: {a: {script: x}}}");
+    // As if many more waited. The one that starts at once is not counted.
+    play.scheduler.waiting_bytes = MAX_WAITING_BYTES - 20;
+    let long = format!("x={}", "y".repeat(100));
+    play.schedule(&["p", &long]);
+    play.schedule(&["p", "x=123456"]);
+    assert_eq!(
+        (play.transcript.as_str(), play.scheduler.waiting_bytes),
+        ("", MAX_WAITING_BYTES - 6)
+    );
+    play.schedule(&["p", "x=y"]);
+    assert_eq!(
+        play.transcript,
+        "    refused: concurrency exceeded and queue limit reached for pipeline\n"
+    );
+    play.transcript.clear();
+    play.scheduler.cancel(play.now, job_id(2), "").unwrap();
+    play.schedule(&["p", "x=y"]);
+    assert_eq!(
+        (play.transcript.as_str(), play.scheduler.waiting_bytes),
+        ("", MAX_WAITING_BYTES - 11)
+    );
+    play.schedule(&["q", &long]);
+    assert_eq!(play.transcript, "");
 }
 
 #[test]

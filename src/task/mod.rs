@@ -41,6 +41,10 @@ pub(crate) use follow::{Follower, Followers};
 pub(crate) use leftovers::kill_leftovers;
 pub(crate) use workers::{PreparedTask, Workers};
 
+/// Open files that a task needs at most, in the moment of its start: two pipes with both ends, its input, and the three
+/// events of its worker. While it runs, its two logs are in the place of three of them.
+pub(crate) const OPEN_FILES: u64 = 8;
+
 /// What all tasks have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {

@@ -3,8 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it can't go on")]
 
 mod client;
+mod environment;
+mod output;
+mod pipelines;
+mod processes;
+mod server_flags;
 mod service;
 mod space;
+mod templates;
+mod tools;
 
 use std::io::Read;
 

@@ -76,7 +76,10 @@ impl TestSpace {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_prunner"));
+        self.command_by(Command::new(env!("CARGO_BIN_EXE_prunner")), arguments)
+    }
+
+    fn command_by(&self, mut command: Command, arguments: &[&str]) -> Command {
         command
             .args(arguments)
             .current_dir(&self.path)
@@ -89,20 +92,41 @@ impl TestSpace {
 
     /// Runs a command to its end.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
+        self.run_with(arguments, &[])
+    }
+
+    /// Runs a command to its end, with more in its environment.
+    pub(crate) fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+        // Where it serves, though it should be refused, nobody would stop it.
+        let mut deadline = Command::new("timeout");
+        deadline.args(["30", env!("CARGO_BIN_EXE_prunner")]);
+        let mut command = self.command_by(deadline, arguments);
+        command.envs(variables.iter().copied()).output().unwrap()
     }
 
     /// Starts a server, and returns when it serves.
     #[track_caller]
     pub(crate) fn serve(&self) -> Server {
-        self.serve_at("127.0.0.1:0")
+        self.serve_with(&["--address", "127.0.0.1:0"], &[])
     }
 
+    /// The same with these flags alone, and with more in its environment.
     #[track_caller]
-    pub(crate) fn serve_at(&self, address: &str) -> Server {
-        let token = self.command(&["debug"]).env("MINIMAL_OUTPUT", "1").output().unwrap();
-        let mut child = self
-            .command(&["--address", address])
+    pub(crate) fn serve_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Server {
+        self.serve_by(self.command(arguments), arguments, variables)
+    }
+
+    /// The same, started by a command that ends in being prunner. The arguments are for the token.
+    #[track_caller]
+    pub(crate) fn serve_by(&self, mut starter: Command, arguments: &[&str], variables: &[(&str, &str)]) -> Server {
+        let mut debug = self.command(arguments);
+        debug
+            .arg("debug")
+            .envs(variables.iter().copied())
+            .env("MINIMAL_OUTPUT", "1");
+        let token = debug.output().unwrap();
+        let mut child = starter
+            .envs(variables.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -125,6 +149,7 @@ impl TestSpace {
         let mut server = Server {
             child,
             address: String::new(),
+            log: Arc::clone(&log),
             token: String::from_utf8(token.stdout).unwrap(),
         };
         match receiver.recv_timeout(PATIENCE) {
@@ -146,11 +171,17 @@ pub(crate) struct Server {
     child: Child,
     pub address: String,
     pub token: String,
+    /// What it has said so far.
+    log: Arc<Mutex<String>>,
 }
 
 impl Server {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
     }
 
     /// As a crash would.
@@ -166,8 +197,13 @@ impl Server {
     }
 
     /// SIGTERM, and its exit status.
-    pub(crate) fn stop(mut self) -> Option<i32> {
+    pub(crate) fn stop(self) -> Option<i32> {
         self.signal_end();
+        self.end()
+    }
+
+    /// Its exit status when it has ended.
+    pub(crate) fn end(mut self) -> Option<i32> {
         eventually("the server ends", || self.child.try_wait().unwrap()).code()
     }
 

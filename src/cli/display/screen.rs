@@ -249,8 +249,10 @@ impl Screen {
     fn take_line(&mut self, place: usize, stream: StreamKind, line: &[u8], written: &mut Vec<u8>) {
         let task = &mut self.tasks[place];
         if !self.manner.json && self.manner.content == Content::Everything && !self.manner.quiet {
+            // The oldest lends its memory.
             let is_full = task.last_lines.len() == LAST_LINES;
-            let mut last = task.last_lines.pop_front().filter(|_| is_full).unwrap_or_default();
+            let oldest = if is_full { task.last_lines.pop_front() } else { None };
+            let mut last = oldest.unwrap_or_default();
             last.clear();
             last.extend_from_slice(&line[..line.len().min(LAST_LINE_BYTES)]);
             task.last_lines.push_back(last);

@@ -22,7 +22,7 @@ fn start(space: &TestSpace, address: &str, arguments: &[&str]) -> Child {
 fn restart(space: &TestSpace, server: Server) -> Server {
     let address = server.address.clone();
     server.kill();
-    space.serve_at(&address)
+    space.serve_with(&["--address", &address], &[])
 }
 
 /// Starts a command that schedules `long`, and kills the server and starts it anew while the job runs.
