@@ -15,7 +15,7 @@ use super::exchange::{Answer, Head, Later, Response};
 use super::query::{Query, parse_job_id};
 use super::reply;
 use crate::definition::{duration, shown};
-use crate::health::{Health, Refusal};
+use crate::health::Health;
 use crate::job::{JobId, JobStatus};
 use crate::read_model::{Entry, ReadModel, Watch};
 use crate::scheduler::PipelineView;
@@ -193,7 +193,7 @@ impl Later for Detail {
     }
 
     fn answer(&mut self) -> Option<Response> {
-        let is_last_chance = Instant::now() >= self.deadline || self.health.refusal() == Some(Refusal::Stopping);
+        let is_last_chance = Instant::now() >= self.deadline || self.health.is_ending();
         let image = self.model.read();
         match image.job(self.id) {
             None => Some(Error::UnknownJob.to_response()),

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::definition::{Pipeline, Pipelines};
+use crate::definition::{Pipeline, Pipelines, shown};
 use crate::job::{Change, JobId, JobRecord, JobStatus, TaskProgress, TaskRef, TaskStatus};
 use crate::template::Variables;
 use crate::timestamp::Timestamp;
@@ -93,7 +93,7 @@ pub(crate) enum ScheduleError {
 impl fmt::Display for ScheduleError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ScheduleError::UnknownPipeline(name) => write!(formatter, "pipeline {name:?} is not defined"),
+            ScheduleError::UnknownPipeline(name) => write!(formatter, "pipeline {:?} is not defined", shown(name)),
             ScheduleError::QueueFull => {
                 formatter.write_str("concurrency exceeded and queue limit reached for pipeline")
             }

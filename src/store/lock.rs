@@ -41,9 +41,10 @@ impl fmt::Display for OpenError {
             OpenError::InUse { directory, pid } => {
                 write!(formatter, "the data directory `{}` is in use by ", directory.display())?;
                 match pid {
-                    Some(pid) => write!(formatter, "process {pid}"),
-                    None => formatter.write_str("another process"),
+                    Some(pid) => write!(formatter, "process {pid}")?,
+                    None => formatter.write_str("another process")?,
                 }
+                formatter.write_str("; stop it, or choose another directory with `--data`")
             }
             OpenError::Io(path, error) => write!(formatter, "failed to open `{}`: {}", path.display(), reason(error)),
         }
@@ -138,7 +139,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "the data directory `{}` is in use by process {}",
+                "the data directory `{}` is in use by process {}; stop it, or choose another directory with `--data`",
                 path.canonicalize().unwrap().display(),
                 std::process::id()
             )

@@ -190,15 +190,16 @@ impl Server {
         self.child.wait().unwrap();
     }
 
-    fn signal_end(&self) {
+    /// Sends a signal, named without `SIG`.
+    pub(crate) fn signal(&self, name: &str) {
         let _ = Command::new("sh")
-            .args(["-c", "kill -TERM \"$1\"", "sh", &self.pid().to_string()])
+            .args(["-c", "kill -s \"$1\" \"$2\"", "sh", name, &self.pid().to_string()])
             .status();
     }
 
     /// SIGTERM, and its exit status.
     pub(crate) fn stop(self) -> Option<i32> {
-        self.signal_end();
+        self.signal("TERM");
         self.end()
     }
 
@@ -269,7 +270,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
-            self.signal_end();
+            self.signal("TERM");
             let deadline = Instant::now() + Duration::from_secs(5);
             while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
                 thread::park_timeout(Duration::from_millis(10));
@@ -289,7 +290,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     #[track_caller]
-    fn new(text: &str) -> Answer {
+    pub(crate) fn new(text: &str) -> Answer {
         let (head, body) = text.split_once("\r\n\r\n").expect("an answer has a head");
         Answer {
             status: head.split(' ').nth(1).unwrap().parse().unwrap(),
