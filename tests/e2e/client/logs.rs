@@ -6,7 +6,7 @@ use std::process::Stdio;
 use serde_json::json;
 
 use super::{check_failure, check_status, objects, run, text};
-use crate::space::{Server, TestSpace, read_until};
+use crate::space::{Server, TestSpace, eventually, read_until};
 
 const PIPELINES: &str = r#"pipelines:
   talk:
@@ -178,6 +178,40 @@ fn following_goes_on_to_the_end() {
         let output = child.wait_with_output().unwrap();
         check_status(&output, 0);
         assert!(text(&output.stderr).contains(stderr), "{output:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_went_away_ends_the_watch_of_a_silent_job() {
+    let space = TestSpace::new(
+        r#"pipelines:
+  talk:
+    concurrency: 3
+    tasks:
+      say: {script: ["echo begun; until test -e go; do sleep 0.02; done; echo over; exec sleep 100"]}
+"#,
+    );
+    let server = space.serve();
+    for arguments in [
+        &["logs", "-f"][..],
+        &["logs", "-f", "--stdout"],
+        &["logs", "-f", "--json"],
+    ] {
+        let _ = std::fs::remove_file(space.path.join("go"));
+        let id = server.schedule("talk");
+        let mut child = space
+            .command(arguments)
+            .arg(&id)
+            .env("PRUNNER_ADDRESS", &server.address)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        read_until(child.stdout.as_mut().unwrap(), "begun");
+        drop(child.stdout.take());
+        space.write("go", "");
+        let status = eventually("it ends", || child.try_wait().unwrap());
+        assert_eq!(status.code(), Some(0));
     }
 }
 
