@@ -47,10 +47,18 @@ fn a_job_that_was_interrupted_is_4() {
 
 #[test]
 fn a_job_that_waits_survives() {
-    let space = TestSpace::new("pipelines: {late: {start_delay: 2s, tasks: {say: {script: ['echo said']}}}}");
+    let space = TestSpace::new(
+        r#"pipelines:
+  talk: {tasks: {say: {script: ["if test -e up; then echo said; exit; fi", "echo up > up", "exec sleep 100"]}}}
+"#,
+    );
     let server = space.serve();
-    let waiting = start(&space, &server.address, &["schedule", "late", "--wait"]);
-    let mut following = start(&space, &server.address, &["schedule", "late", "--follow", "--json"]);
+    server.schedule("talk");
+    space.first_line("up");
+    // They wait for the place that the first one holds.
+    let mut waiting = start(&space, &server.address, &["schedule", "talk", "--wait"]);
+    let mut following = start(&space, &server.address, &["schedule", "talk", "--follow", "--json"]);
+    read_until(waiting.stdout.as_mut().unwrap(), "\n");
     read_until(following.stdout.as_mut().unwrap(), "jobId");
     let _server = restart(&space, server);
     let output = following.wait_with_output().unwrap();
