@@ -14,6 +14,7 @@ mod jobs;
 mod logs;
 mod output;
 mod reload;
+mod run;
 mod schedule;
 mod serve;
 mod table;
@@ -37,6 +38,7 @@ use crate::cli::jobs::{JobArguments, JobsArguments, PipelinesArguments};
 use crate::cli::logs::LogsArguments;
 use crate::cli::output::{Failure, Status};
 use crate::cli::reload::ReloadArguments;
+use crate::cli::run::RunArguments;
 use crate::cli::schedule::ScheduleArguments;
 use crate::cli::token::TokenArguments;
 use crate::cli::validate::ValidateArguments;
@@ -66,6 +68,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Serve the API and run jobs; the default
     Serve,
+    /// Run a job of a pipeline here and now, without a server
+    Run(RunArguments),
     /// Ask the server for a job of a pipeline; prints its id
     Schedule(ScheduleArguments),
     /// Wait for jobs, and end with the first result that is no success
@@ -144,6 +148,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, variable: GetVariable<'_>)
         Command::Debug => debug::run(&config, variable),
         Command::Graph(arguments) => graph::run(&config, &arguments),
         Command::Token(arguments) => token::run(&config, variable, &arguments),
+        Command::Run(arguments) => run::run(&config, &arguments, variable),
         Command::Schedule(arguments) => schedule::run(&client()?, &arguments, config.disable_ansi),
         Command::Wait(arguments) => wait::wait(&client()?, &arguments),
         Command::Cancel(arguments) => Ok(wait::cancel(&client()?, &arguments)),

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, after, bounded};
 
 use crate::cli::client::Client;
 use crate::cli::client::follow::{Event, Following, Note, Told, Wanted};
@@ -62,18 +62,15 @@ impl Watch<'_> {
         })
         .map_err(Failure::usage)?;
         let watched = self.show(following, &notes, &unread, &display);
-        let patience = match &watched {
-            Ok(Some(Watched::Over(_))) => None,
-            Ok(_) | Err(_) => Some(DISPLAY_PATIENCE),
+        let shown = match &watched {
+            Ok(Some(Watched::Over(_))) => display.finish(self.interrupts),
+            Ok(_) | Err(_) => display.finish(&after(DISPLAY_PATIENCE)),
         };
-        match (display.finish(patience), watched?) {
-            (Shown::All, Some(watched)) => Ok(watched),
-            // Who was interrupted, or ran out of time, is told that.
-            (Shown::Stuck | Shown::Unread, Some(watched @ (Watched::Interrupted(_) | Watched::TimedOut))) => {
-                Ok(watched)
-            }
+        match (shown, watched?) {
             (Shown::Failed(error), _) => Err(output::write_failure(&error)),
-            (Shown::All | Shown::Stuck | Shown::Unread, _) => {
+            // What is known by then counts, whether somebody has read all of it or not.
+            (Shown::All | Shown::Stuck | Shown::Unread, Some(watched)) => Ok(watched),
+            (Shown::All | Shown::Stuck | Shown::Unread, None) => {
                 Err(output::write_failure(&io::ErrorKind::BrokenPipe.into()))
             }
         }
@@ -107,7 +104,10 @@ impl Watch<'_> {
 
 fn show(event: Event<'_>, display: &Display, hint: &str) {
     match event {
-        Event::Tasks(job) => display.tasks(job.tasks.iter().map(|task| task.name.clone()).collect()),
+        Event::Tasks(job) => {
+            // Whether there is one for `on_error` is known once it runs.
+            display.tasks(job.tasks.iter().map(|task| task.name.clone()).collect(), false);
+        }
         Event::Started(task, job) => display.started(task_value(job, &task.name)),
         Event::Output { task, stream, bytes } => display.output(task, stream, bytes),
         Event::Ended(task, job) => display.ended(task_value(job, &task.name)),

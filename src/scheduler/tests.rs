@@ -104,6 +104,7 @@ impl Play {
             "release" => self.scheduler.hold(self.now, false),
             "drain" => self.scheduler.shut_down(self.now, Shutdown::Drain),
             "stop" => self.scheduler.shut_down(self.now, Shutdown::Stop),
+            "kill" => self.scheduler.shut_down(self.now, Shutdown::Kill),
             "restart" => self.restart(rest),
             "jobs" => {
                 let records: Vec<JobRecord> = self.records.values().cloned().collect();

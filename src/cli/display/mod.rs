@@ -28,10 +28,10 @@ mod tests;
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant};
+use std::thread::Builder;
+use std::time::Instant;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select, unbounded};
 use serde_json::Value;
 
 use crate::task::StreamKind;
@@ -76,7 +76,10 @@ pub(crate) enum Shown {
 }
 
 enum Message {
-    Tasks(Vec<String>),
+    Tasks {
+        names: Vec<String>,
+        has_on_error: bool,
+    },
     Started(Value),
     Ended(Value),
     Output {
@@ -89,16 +92,15 @@ enum Message {
         job: Value,
         hint: String,
     },
+    End,
 }
 
 /// Shows a job. Can be shared between threads.
 #[derive(Debug)]
 pub(crate) struct Display {
-    /// `None` once there is nothing more to come.
-    sender: Option<Sender<Message>>,
+    sender: Sender<Message>,
     pending: Arc<Pending>,
     ended: Receiver<Shown>,
-    thread: Option<JoinHandle<()>>,
 }
 
 /// Counts the bytes of output that wait to be written.
@@ -130,21 +132,17 @@ impl Display {
         let pending = Arc::<Pending>::default();
         let of_thread = Arc::clone(&pending);
         let screen = Screen::new(manner, surroundings, outputs, unread, Instant::now());
-        let thread = Builder::new().name("display".to_owned()).spawn(move || {
+        Builder::new().name("display".to_owned()).spawn(move || {
             // Nobody waits for it where the time was over.
             let _ = ending.send(show(screen, &receiver, &of_thread));
         })?;
-        Ok(Display {
-            sender: Some(sender),
-            pending,
-            ended,
-            thread: Some(thread),
-        })
+        Ok(Display { sender, pending, ended })
     }
 
-    /// All tasks of the job, as it lists them: makes room for their names, and counts them.
-    pub(crate) fn tasks(&self, names: Vec<String>) {
-        self.send(Message::Tasks(names));
+    /// All tasks of the job, as it lists them: makes room for their names, and counts them. `has_on_error`: one more may be
+    /// listed later.
+    pub(crate) fn tasks(&self, names: Vec<String>, has_on_error: bool) {
+        self.send(Message::Tasks { names, has_on_error });
     }
 
     /// `task`: the task object of the API, as it is in its job.
@@ -172,34 +170,24 @@ impl Display {
         self.send(Message::Line(text));
     }
 
-    /// The end: `job` as the API has it. `hint` tells people what to do next where it did not succeed; empty: nothing.
+    /// The end: `job` as the API has it. `hint` tells people what to do next where it failed; empty: nothing.
     pub(crate) fn job(&self, job: Value, hint: String) {
         self.send(Message::Job { job, hint });
     }
 
-    /// Returns when all is written, or after this time at the latest.
-    pub(crate) fn finish(mut self, patience: Option<Duration>) -> Shown {
-        self.sender = None;
-        let shown = match patience {
-            None => self.ended.recv().ok(),
-            Some(patience) => match self.ended.recv_timeout(patience) {
-                Ok(shown) => Some(shown),
-                Err(RecvTimeoutError::Disconnected) => None,
-                Err(RecvTimeoutError::Timeout) => return Shown::Stuck,
-            },
-        };
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+    /// Returns when all is written, or at a message that says to wait no longer. What is told later is not shown.
+    pub(crate) fn finish<T>(&self, give_up: &Receiver<T>) -> Shown {
+        self.send(Message::End);
+        select! {
+            // Without an answer the thread panicked, which has been reported.
+            recv(self.ended) -> shown => shown.unwrap_or(Shown::Stuck),
+            recv(give_up) -> _ => Shown::Stuck,
         }
-        // Without an answer the thread panicked, which has been reported.
-        shown.unwrap_or(Shown::Stuck)
     }
 
     fn send(&self, message: Message) {
-        if let Some(sender) = &self.sender {
-            // It fails only where the thread panicked, which has been reported.
-            let _ = sender.send(message);
-        }
+        // It fails only where the thread has ended.
+        let _ = self.sender.send(message);
     }
 }
 
@@ -233,7 +221,8 @@ fn show(mut screen: Screen, receiver: &Receiver<Message>, pending: &Pending) -> 
             Ok(message) => {
                 let bytes = match &message {
                     Message::Output { bytes, .. } => bytes.len(),
-                    Message::Tasks(_)
+                    Message::End => return screen.end(now),
+                    Message::Tasks { .. }
                     | Message::Started(_)
                     | Message::Ended(_)
                     | Message::Line(_)
@@ -253,11 +242,12 @@ fn show(mut screen: Screen, receiver: &Receiver<Message>, pending: &Pending) -> 
 
 fn take(screen: &mut Screen, now: Instant, message: Message) {
     match message {
-        Message::Tasks(names) => screen.tasks(&names),
+        Message::Tasks { names, has_on_error } => screen.tasks(&names, has_on_error),
         Message::Started(task) => screen.started(now, &task),
         Message::Ended(task) => screen.ended(now, &task),
         Message::Output { task, stream, bytes } => screen.output(now, &task, stream, &bytes),
         Message::Line(text) => screen.line(now, &text),
         Message::Job { job, hint } => screen.job(now, &job, &hint),
+        Message::End => unreachable!("it ends the thread before"),
     }
 }

@@ -17,6 +17,7 @@ use super::summary::{Job, Style, Task};
 use super::terminal::{Channel, Outputs, Surroundings};
 use super::{Content, Manner, Shown};
 use crate::clock::wall_ms;
+use crate::definition::ON_ERROR;
 use crate::task::StreamKind;
 use crate::timestamp::parse_rfc3339;
 
@@ -35,6 +36,8 @@ pub(super) struct Screen {
     begin: Instant,
     tasks: Vec<ShownTask>,
     places: HashMap<String, usize>,
+    /// For a name that may come later.
+    least_name_columns: usize,
     progress: Progress,
     /// Why standard output takes nothing any more.
     trouble: Option<io::Error>,
@@ -74,14 +77,18 @@ impl Screen {
             begin: now,
             tasks: Vec::new(),
             places: HashMap::new(),
+            least_name_columns: 0,
             progress: Progress::new(now),
             trouble: None,
         }
     }
 
-    pub(super) fn tasks(&mut self, names: &[String]) {
+    pub(super) fn tasks(&mut self, names: &[String], has_on_error: bool) {
         for name in names {
             self.place(name);
+        }
+        if has_on_error {
+            self.least_name_columns = width(ON_ERROR);
         }
     }
 
@@ -163,7 +170,7 @@ impl Screen {
         }
         text.push_str(&job.line(style));
         text.push('\n');
-        if !hint.is_empty() && !job.has_succeeded() {
+        if !hint.is_empty() && job.has_failed() {
             text.push_str(&format!("  {hint}\n"));
         }
         self.write(now, Channel::Stderr, text.as_bytes());
@@ -307,7 +314,8 @@ impl Screen {
     }
 
     fn make_prefix(&self, place: usize, channel: Channel) -> String {
-        let columns = self.tasks.iter().map(|task| width(&task.name)).max().unwrap_or(0);
+        let widths = self.tasks.iter().map(|task| width(&task.name));
+        let columns = widths.fold(self.least_name_columns, usize::max);
         // Where it goes to a file, no name is cut.
         let columns = if self.around.is_terminal(channel) {
             let (least, most) = NAME_COLUMNS;
@@ -394,7 +402,12 @@ impl Screen {
     }
 
     fn write(&mut self, now: Instant, channel: Channel, bytes: &[u8]) {
-        if bytes.is_empty() {
+        // Nobody reads any more: what follows from that needs no word.
+        let is_unread = self
+            .trouble
+            .as_ref()
+            .is_some_and(|error| error.kind() == ErrorKind::BrokenPipe);
+        if bytes.is_empty() || is_unread {
             return;
         }
         let is_shown_by_another = channel == Channel::Stdout && self.around.stdout_is_read_elsewhere;

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::clean::{clean, width};
-use crate::cli::table::duration;
+use crate::cli::table;
 
 /// What is told of a task.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -49,6 +49,15 @@ const BOLD: &str = "1";
 /// Of task names. No red: that is for failures.
 const NAMES: [&str; 10] = ["36", "33", "35", "34", "32", "96", "93", "95", "94", "92"];
 
+/// What is over in a moment is told by milliseconds.
+fn duration(duration_ms: u64) -> String {
+    if duration_ms < 1000 {
+        format!("{duration_ms}ms")
+    } else {
+        table::duration(duration_ms)
+    }
+}
+
 impl Style {
     pub(super) fn paint(self, code: &str, text: &str) -> String {
         if self.has_color {
@@ -73,7 +82,7 @@ impl Style {
     }
 
     fn elapsed(self, elapsed_ms: u64) -> String {
-        self.paint(DIM, &format!("[{:>6}]", duration(elapsed_ms)))
+        self.paint(DIM, &format!("[{:>6}]", table::duration(elapsed_ms)))
     }
 }
 
@@ -153,6 +162,10 @@ impl Job {
 
     pub(super) fn has_succeeded(&self) -> bool {
         self.status == "succeeded"
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.status == "failed"
     }
 
     /// One line for each task, and below it what `last_lines` has of it.
