@@ -1,7 +1,8 @@
 # One entry point. `make` lists the targets.
 SEEDS ?= 20000
+ROUNDS ?= 1000
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt release simulate
+.PHONY: help run test check fmt release simulate torture
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -36,3 +37,6 @@ release: ## a static binary in dist/; fails unless it is static, stripped and at
 
 simulate: ## random histories of the scheduler against its model: make simulate SEEDS=100000
 	SEEDS=$(SEEDS) cargo test --release --locked --bin prunner scheduler::simulation -- --nocapture
+
+torture: ## kill it, fill its disk, damage its files, for long: make torture ROUNDS=1000
+	ROUNDS=$(ROUNDS) cargo test --release --locked --test torture -- --nocapture

@@ -19,6 +19,7 @@ use crate::health::Health;
 use crate::http::{self, Server};
 use crate::main_loop::{Event, MainLoop, Purpose, Release};
 use crate::read_model::ReadModel;
+use crate::reason::reason;
 use crate::reload::Reloader;
 use crate::requests::Request;
 use crate::scheduler::{Limits, Scheduler};
@@ -56,8 +57,9 @@ pub(super) fn data_directory(config: &Config) -> Result<DataDirectory, Failure> 
 pub(super) fn recover(directory: &DataDirectory) -> Result<Recovered, Failure> {
     let recovered = store::recover(&directory.path, wall_ms()).map_err(|error| {
         Failure::usage(format!(
-            "failed to read the state in `{}`: {error}",
-            directory.path.display()
+            "failed to read the state in `{}`: {}",
+            directory.path.display(),
+            reason(&error)
         ))
     })?;
     for message in &recovered.messages {

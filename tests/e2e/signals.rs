@@ -30,7 +30,7 @@ fn check_after(space: &TestSpace, [ran, waited]: [&str; 2], status: &str) -> Ser
 #[test]
 fn sigint_lets_running_jobs_end_and_waiting_ones_wait() {
     let space = TestSpace::new(LONG);
-    let server = space.serve();
+    let mut server = space.serve();
     let (runs, waits) = (server.schedule("long"), server.schedule("long"));
     let pid = space.first_line("pid");
     server.signal("INT");
@@ -50,7 +50,7 @@ fn sigint_lets_running_jobs_end_and_waiting_ones_wait() {
 #[test]
 fn sigint_ends_an_idle_server() {
     let space = TestSpace::new(LONG);
-    let server = space.serve();
+    let mut server = space.serve();
     server.signal("INT");
     assert_eq!(server.end(), Some(0));
 }
@@ -58,7 +58,7 @@ fn sigint_ends_an_idle_server() {
 #[test]
 fn a_second_sigint_acts_like_sigterm() {
     let space = TestSpace::new(LONG);
-    let server = space.serve();
+    let mut server = space.serve();
     let (runs, waits) = (server.schedule("long"), server.schedule("long"));
     let pid = space.first_line("pid");
     server.signal("INT");
@@ -75,7 +75,7 @@ fn a_second_sigint_acts_like_sigterm() {
 fn sigterm_and_sighup_stop_running_jobs_and_keep_waiting_ones() {
     for signal in ["TERM", "HUP"] {
         let space = TestSpace::new(LONG);
-        let server = space.serve();
+        let mut server = space.serve();
         let (runs, waits) = (server.schedule("long"), server.schedule("long"));
         let pid = space.first_line("pid");
         server.signal(signal);
@@ -92,7 +92,7 @@ fn sigterm_and_sighup_stop_running_jobs_and_keep_waiting_ones() {
 #[test]
 fn sigterm_after_sigint_stops() {
     let space = TestSpace::new(LONG);
-    let server = space.serve();
+    let mut server = space.serve();
     let (runs, waits) = (server.schedule("long"), server.schedule("long"));
     space.first_line("pid");
     server.signal("INT");
@@ -109,7 +109,7 @@ fn a_further_sigterm_or_sighup_changes_nothing() {
   p: {tasks: {a: {script: ["trap 'echo told >> told' INT; echo up > up; until test -e go; do sleep 0.01; done; echo end > end"]}}}
 "#,
     );
-    let server = space.serve();
+    let mut server = space.serve();
     let id = server.schedule("p");
     space.first_line("up");
     server.signal("TERM");

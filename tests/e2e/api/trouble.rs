@@ -26,7 +26,7 @@ fn shutting_down() {
     let space = TestSpace::new(&format!(
         "pipelines: {{long: {{tasks: {{a: {{script: [{WAIT_FOR_GO:?}]}}}}}}, quick: {{tasks: {{a: {{}}}}}}}}"
     ));
-    let server = space.serve();
+    let mut server = space.serve();
     check_health(&server, 200, "ok");
     let (runs, waits) = (server.schedule("long"), server.schedule("long"));
     server.signal("INT");
