@@ -6,6 +6,7 @@ mod environment;
 mod output;
 mod pipelines;
 mod processes;
+mod run;
 mod server_flags;
 mod service;
 mod space;
