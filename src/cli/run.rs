@@ -97,7 +97,8 @@ pub(crate) fn run(config: &Config, arguments: &RunArguments, variable: GetVariab
         let events = events.clone();
         let on_stop = move || {
             drop(events.send(Event::SignalsArrived));
-            drop(interrupting.send(()));
+            // Nobody takes it before the job has ended.
+            let _ = interrupting.send(());
         };
         signals::listen(on_stop, || ()).map_err(Failure::usage)?
     };

@@ -13,6 +13,7 @@ mod output;
 mod pipelines;
 mod processes;
 mod restart;
+mod run;
 mod server_flags;
 mod service;
 mod signals;

@@ -228,7 +228,7 @@ impl Screen {
             Content::Everything => !(self.manner.json && self.around.stdout_is_terminal),
             Content::Outputs | Content::OneOutput => false,
         };
-        is_wanted && self.around.stderr_is_terminal && self.running().next().is_some()
+        is_wanted && self.around.stderr_is_terminal && self.around.may_draw && self.running().next().is_some()
     }
 
     fn take_progress_away(&mut self) {

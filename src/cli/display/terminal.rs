@@ -22,11 +22,12 @@ pub(super) enum Channel {
 /// What the outputs are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Surroundings {
-    /// Commands of a terminal have an effect.
     pub stdout_is_terminal: bool,
     pub stderr_is_terminal: bool,
     /// Who reads standard output may show it on our terminal (`| tee log`), a moment later.
     pub stdout_is_read_elsewhere: bool,
+    /// Lines on a terminal may be taken away again.
+    pub may_draw: bool,
     pub wants_color: bool,
     /// Marks beyond ASCII can be shown.
     pub has_unicode: bool,
@@ -35,17 +36,18 @@ pub(super) struct Surroundings {
 impl Surroundings {
     pub(super) fn look(disable_ansi: bool) -> Surroundings {
         let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
-        let is_dumb = variable("TERM").is_none_or(|term| term == "dumb");
+        let understands = !disable_ansi && variable("TERM").is_some_and(|term| term != "dumb");
         let locale = variable("LC_ALL")
             .or_else(|| variable("LC_CTYPE"))
             .or_else(|| variable("LANG"))
             .unwrap_or_default();
         let locale = locale.to_string_lossy().to_ascii_lowercase();
         Surroundings {
-            stdout_is_terminal: !is_dumb && isatty(io::stdout()),
-            stderr_is_terminal: !is_dumb && isatty(io::stderr()),
+            stdout_is_terminal: isatty(io::stdout()),
+            stderr_is_terminal: isatty(io::stderr()),
             stdout_is_read_elsewhere: is_pipe(io::stdout()),
-            wants_color: !disable_ansi && variable("NO_COLOR").is_none(),
+            may_draw: understands,
+            wants_color: understands && variable("NO_COLOR").is_none(),
             has_unicode: locale.contains("utf-8") || locale.contains("utf8"),
         }
     }

@@ -52,6 +52,7 @@ const PIPES: Surroundings = Surroundings {
     stdout_is_terminal: false,
     stderr_is_terminal: false,
     stdout_is_read_elsewhere: true,
+    may_draw: true,
     wants_color: true,
     has_unicode: true,
 };
@@ -60,6 +61,7 @@ const TERMINAL: Surroundings = Surroundings {
     stdout_is_terminal: true,
     stderr_is_terminal: true,
     stdout_is_read_elsewhere: false,
+    may_draw: true,
     wants_color: false,
     has_unicode: true,
 };
