@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::definition::ON_ERROR;
@@ -238,6 +239,13 @@ impl Change {
     }
 }
 
+impl TaskRecord {
+    /// The task object of the API.
+    pub(crate) fn to_value(&self) -> Value {
+        serde_json::to_value(ServedTask::of(self)).expect("records are made of what JSON can hold")
+    }
+}
+
 impl JobRecord {
     /// Applies a change of this job. `Job` and `Forget` concern the record as a whole and are the caller's to handle.
     pub(crate) fn apply(&mut self, change: &Change) {
@@ -371,25 +379,8 @@ struct ServedTasks<'a>(&'a [TaskRecord]);
 impl Serialize for ServedTasks<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut tasks = serializer.serialize_seq(Some(self.0.len()))?;
-        for TaskRecord {
-            name,
-            depends_on,
-            progress,
-        } in self.0
-        {
-            tasks.serialize_element(&ServedTask {
-                name,
-                depends_on,
-                status: progress.status,
-                start: progress.start_ms.map(Time),
-                end: progress.end_ms.map(Time),
-                duration_ms: duration_ms(progress.start_ms, progress.end_ms),
-                skipped: false,
-                exit_code: progress.exit_code,
-                errored: progress.status == TaskStatus::Error,
-                error: &progress.error,
-                note: &progress.note,
-            })?;
+        for task in self.0 {
+            tasks.serialize_element(&ServedTask::of(task))?;
         }
         tasks.end()
     }
@@ -413,6 +404,25 @@ struct ServedTask<'a> {
     error: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     note: &'a str,
+}
+
+impl ServedTask<'_> {
+    fn of(record: &TaskRecord) -> ServedTask<'_> {
+        let progress = &record.progress;
+        ServedTask {
+            name: &record.name,
+            depends_on: &record.depends_on,
+            status: progress.status,
+            start: progress.start_ms.map(Time),
+            end: progress.end_ms.map(Time),
+            duration_ms: duration_ms(progress.start_ms, progress.end_ms),
+            skipped: false,
+            exit_code: progress.exit_code,
+            errored: progress.status == TaskStatus::Error,
+            error: &progress.error,
+            note: &progress.note,
+        }
+    }
 }
 
 /// Milliseconds since 1970, printed as the API prints times.

@@ -31,6 +31,16 @@ struct Settings {
 /// Set once, before the first thread starts.
 static SETTINGS: OnceLock<Settings> = OnceLock::new();
 
+/// Takes the lines where something else than them is written to standard error.
+type Redirection = Box<dyn Fn(&str) + Send + Sync>;
+
+static REDIRECTION: OnceLock<Redirection> = OnceLock::new();
+
+/// From now on lines, without their end, go there instead. Later calls change nothing.
+pub(crate) fn redirect(to: impl Fn(&str) + Send + Sync + 'static) {
+    let _ = REDIRECTION.set(Box::new(to));
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Level {
     Debug,
@@ -84,6 +94,9 @@ fn write(level: Level, message: &str, fields: Fields<'_>) {
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
     let line = line(settings.form, wall_ms, level, message, fields);
+    if let Some(redirection) = REDIRECTION.get() {
+        return redirection(line.trim_end_matches('\n'));
+    }
     // One call, so that lines of several threads or processes don't mix. Nobody can be told where it fails.
     let _ = io::stderr().lock().write_all(line.as_bytes());
 }

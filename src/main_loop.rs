@@ -61,6 +61,37 @@ impl Release {
     }
 }
 
+/// What the loop does about signals, and who hears of what happens.
+pub(crate) enum Purpose {
+    /// Serves until it is told to end; the log tells what happens.
+    Serve { health: Arc<Health> },
+    /// Runs the one job that the scheduler has, and ends with it.
+    RunOne {
+        job: JobId,
+        /// Who cancels it with Ctrl-C.
+        user: String,
+        witness: Box<dyn Witness>,
+    },
+}
+
+/// Hears of what happens, on the main loop's thread: must not block.
+pub(crate) trait Witness {
+    /// Before anything follows from it, and before it is on disk.
+    fn changed(&mut self, change: &Change);
+
+    /// The job is told to stop; `is_kill`: its tasks are killed.
+    fn stopping(&mut self, is_kill: bool);
+}
+
+/// How the loop ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// It may still have batches to write.
+    pub store: Store<Release>,
+    /// The first signal that asked for the end.
+    pub stopped_by: Option<Stop>,
+}
+
 /// The main loop with all that it talks to.
 pub(crate) struct MainLoop {
     pub clock: Clock,
@@ -69,11 +100,12 @@ pub(crate) struct MainLoop {
     pub arrived: Arrived,
     pub workers: Arc<Workers>,
     pub store: Store<Release>,
-    pub health: Arc<Health>,
+    pub purpose: Purpose,
     /// As they were shown last.
     pub shown: Vec<PipelineView>,
     /// Counts the interrupts.
     pub interrupts: usize,
+    pub stopped_by: Option<Stop>,
     pub releases: Vec<Release>,
     pub watchdog: Watchdog,
 }
@@ -82,12 +114,15 @@ pub(crate) struct MainLoop {
 const MAX_EVENTS_PER_TURN: usize = 1000;
 
 impl MainLoop {
-    /// Runs until a shutdown is complete. Returns the store, which may still have batches to write.
-    pub(crate) fn run(mut self) -> Store<Release> {
+    /// Runs until a shutdown is complete.
+    pub(crate) fn run(mut self) -> Ended {
         loop {
             // The first turn carries out what the restart of old jobs ordered.
             if self.act() {
-                return self.store;
+                return Ended {
+                    store: self.store,
+                    stopped_by: self.stopped_by,
+                };
             }
             self.handle_signals();
             self.watchdog.feed();
@@ -160,36 +195,57 @@ impl MainLoop {
 
     fn handle_signals(&mut self) {
         while let Some(stop) = self.arrived.take() {
-            let how = match stop {
-                Stop::Interrupt => {
-                    self.interrupts += 1;
-                    if self.interrupts == 1 {
-                        Shutdown::Drain
+            let is_first = self.stopped_by.is_none();
+            self.stopped_by.get_or_insert(stop);
+            let now = self.clock.now();
+            match &mut self.purpose {
+                Purpose::Serve { health } => {
+                    let (how, message) = match stop {
+                        Stop::Interrupt if self.interrupts == 0 => (
+                            Shutdown::Drain,
+                            "shutting down when the running jobs have ended; interrupt again to stop them",
+                        ),
+                        Stop::Interrupt | Stop::Terminate | Stop::HangUp => {
+                            (Shutdown::Stop, "shutting down, running jobs are stopped")
+                        }
+                    };
+                    if stop == Stop::Interrupt {
+                        self.interrupts += 1;
+                    }
+                    log::info(message, &[("signal", &stop.name())]);
+                    health.set_stopping();
+                    service_manager::stopping();
+                    self.scheduler.shut_down(now, how);
+                }
+                Purpose::RunOne { job, user, witness } => {
+                    // A closed terminal sends more than one hang-up; only a person who insists wants a kill.
+                    let is_kill = !is_first && stop == Stop::Interrupt;
+                    witness.stopping(is_kill);
+                    if is_kill {
+                        self.scheduler.shut_down(now, Shutdown::Kill);
+                    } else if stop == Stop::Interrupt {
+                        // Where it has just ended, nothing is left to cancel.
+                        let _ = self.scheduler.cancel(now, *job, user);
                     } else {
-                        Shutdown::Stop
+                        self.scheduler.shut_down(now, Shutdown::Stop);
                     }
                 }
-                Stop::Terminate | Stop::HangUp => Shutdown::Stop,
-            };
-            let message = match how {
-                Shutdown::Drain => "shutting down when the running jobs have ended; interrupt again to stop them",
-                Shutdown::Stop => "shutting down, running jobs are stopped",
-            };
-            log::info(message, &[("signal", &stop.name())]);
-            self.health.set_stopping();
-            service_manager::stopping();
-            self.scheduler.shut_down(self.clock.now(), how);
+            }
         }
     }
 
     /// Carries out what the scheduler ordered. True: the shutdown is complete.
     fn act(&mut self) -> bool {
         let mut changes = Vec::new();
+        let mut launches = Vec::new();
         let mut exits = false;
         for order in self.scheduler.take_orders() {
             match order {
                 Order::Save(change) => {
-                    report(&change);
+                    match &mut self.purpose {
+                        Purpose::Serve { .. } => report(&change),
+                        Purpose::RunOne { witness, .. } => witness.changed(&change),
+                    }
                     changes.push(change);
                 }
                 Order::StartTask { start, after_save } => {
@@ -197,7 +253,7 @@ impl MainLoop {
                     if after_save {
                         self.releases.push(Release::Launch(task));
                     } else {
-                        self.workers.launch(task);
+                        launches.push(task);
                     }
                 }
                 Order::StopTask(task) => self.workers.interrupt(task),
@@ -219,6 +275,9 @@ impl MainLoop {
                 releases,
             });
         }
+        for task in launches {
+            self.workers.launch(task);
+        }
         exits
     }
 }
@@ -229,7 +288,7 @@ fn died_of_a_common_signal(exit: &TaskExit) -> bool {
     !exit.stopped && matches!(exit.outcome, Outcome::Signaled(2 | 15) | Outcome::Exited(130 | 143))
 }
 
-fn new_job_id(now: Timestamp) -> JobId {
+pub(crate) fn new_job_id(now: Timestamp) -> JobId {
     let milliseconds = u64::try_from(now.wall_ms).unwrap_or(0);
     let nanoseconds = u32::try_from(milliseconds % 1000).unwrap_or(0) * 1_000_000;
     JobId(Uuid::new_v7(UuidTimestamp::from_unix(

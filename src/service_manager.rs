@@ -71,6 +71,13 @@ impl Watchdog {
         }
     }
 
+    pub(crate) fn none() -> Watchdog {
+        Watchdog {
+            interval: None,
+            next: Instant::now(),
+        }
+    }
+
     /// When it must be fed again.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.interval.map(|_| self.next)

@@ -33,7 +33,7 @@ impl Stop {
         }
     }
 
-    fn number(self) -> i32 {
+    pub(crate) fn number(self) -> i32 {
         match self {
             Stop::Interrupt => SIGINT,
             Stop::Terminate => SIGTERM,

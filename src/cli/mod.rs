@@ -3,11 +3,26 @@
 //! One file for each group of commands. What a command does lives in the other modules. Surprise: the errors of the
 //! parser are put into words here, because ours are one line.
 
+mod arguments;
+mod client;
+mod completions;
 mod debug;
+mod display;
 mod export;
+mod graph;
+mod jobs;
+mod logs;
 mod output;
+mod reload;
+mod run;
+mod schedule;
 mod serve;
+mod table;
+mod token;
 mod validate;
+mod variables;
+mod wait;
+mod watch;
 
 use std::env;
 use std::ffi::OsString;
@@ -16,8 +31,18 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 
+use crate::cli::client::Client;
+use crate::cli::completions::{CompleteArguments, CompletionsArguments};
+use crate::cli::graph::GraphArguments;
+use crate::cli::jobs::{JobArguments, JobsArguments, PipelinesArguments};
+use crate::cli::logs::LogsArguments;
 use crate::cli::output::{Failure, Status};
+use crate::cli::reload::ReloadArguments;
+use crate::cli::run::RunArguments;
+use crate::cli::schedule::ScheduleArguments;
+use crate::cli::token::TokenArguments;
 use crate::cli::validate::ValidateArguments;
+use crate::cli::wait::{CancelArguments, WaitArguments};
 use crate::config::{Config, Flags, GetVariable};
 use crate::log;
 
@@ -43,14 +68,40 @@ pub(crate) struct Cli {
 enum Command {
     /// Serve the API and run jobs; the default
     Serve,
+    /// Run a job of a pipeline here and now, without a server
+    Run(RunArguments),
+    /// Ask the server for a job of a pipeline; prints its id
+    Schedule(ScheduleArguments),
+    /// Wait for jobs, and end with the first result that is no success
+    Wait(WaitArguments),
+    /// Cancel jobs
+    Cancel(CancelArguments),
+    /// Show a job with its tasks
+    Job(JobArguments),
+    /// List jobs, newest first
+    Jobs(JobsArguments),
+    /// List the pipelines of the server
+    Pipelines(PipelinesArguments),
+    /// Print the output of a job
+    Logs(LogsArguments),
     /// Check pipeline files and print every error and warning
     Validate(ValidateArguments),
+    /// Draw the tasks of a pipeline by level
+    Graph(GraphArguments),
+    /// Let the server load the pipeline files anew
+    Reload(ReloadArguments),
     /// Print the jobs of a data directory in the form of the old server's `data.json`
     Export,
     /// Explain how to call the API, with a token; `MINIMAL_OUTPUT=1`: print only `Bearer <token>`
     Debug,
+    /// Print a token for the API
+    Token(TokenArguments),
     /// Print the version
     Version,
+    /// Print a script that lets a shell complete command lines
+    Completions(CompletionsArguments),
+    #[command(name = completions::COMPLETE, hide = true)]
+    Complete(CompleteArguments),
 }
 
 /// What the arguments ask for.
@@ -76,19 +127,37 @@ fn run(arguments: impl IntoIterator<Item = OsString>, variable: GetVariable<'_>)
         }
     };
     let command = cli.command.unwrap_or(Command::Serve);
-    // Even in a set-up that is wrong, people must be able to see which version it is.
+    // Even in a set-up that is wrong, people must be able to see which version it is, and to type.
     if command == Command::Version {
         output::print(VERSION)?;
         return Ok(Status::DONE);
     }
+    if let Command::Completions(arguments) = &command {
+        return completions::script(arguments);
+    }
+    if let Command::Complete(arguments) = &command {
+        return completions::complete(arguments, variable);
+    }
     let config = Config::new(&cli.flags, variable).map_err(Failure::usage)?;
     log::set_up(config.verbose, config.disable_ansi);
+    let client = || Client::new(&config, variable);
     match command {
         Command::Serve => serve::run(&config),
         Command::Validate(arguments) => validate::run(&config, &arguments),
         Command::Export => export::run(&config),
         Command::Debug => debug::run(&config, variable),
-        Command::Version => unreachable!("it has been printed above"),
+        Command::Graph(arguments) => graph::run(&config, &arguments),
+        Command::Token(arguments) => token::run(&config, variable, &arguments),
+        Command::Run(arguments) => run::run(&config, &arguments, variable),
+        Command::Schedule(arguments) => schedule::run(&client()?, &arguments, config.disable_ansi),
+        Command::Wait(arguments) => wait::wait(&client()?, &arguments),
+        Command::Cancel(arguments) => Ok(wait::cancel(&client()?, &arguments)),
+        Command::Job(arguments) => jobs::show(&client()?, &arguments),
+        Command::Jobs(arguments) => jobs::list(&client()?, &arguments),
+        Command::Pipelines(arguments) => jobs::pipelines(&client()?, &arguments),
+        Command::Logs(arguments) => logs::run(&client()?, &arguments, config.disable_ansi),
+        Command::Reload(arguments) => reload::run(&client()?, &arguments),
+        Command::Version | Command::Completions(_) | Command::Complete(_) => unreachable!("they were run above"),
     }
 }
 

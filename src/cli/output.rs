@@ -21,6 +21,12 @@ impl Status {
     pub(crate) const USAGE: Status = Status(2);
     /// Refused, such as a data directory that is in use.
     pub(crate) const REFUSED: Status = Status(3);
+    /// The job was canceled, replaced or interrupted.
+    pub(crate) const CANCELED: Status = Status(4);
+    /// The server can't be reached, broke off, or has a bug.
+    pub(crate) const UNREACHABLE: Status = Status(5);
+    /// The time that was given is over.
+    pub(crate) const TIMED_OUT: Status = Status(124);
 }
 
 impl From<Status> for ExitCode {
@@ -62,6 +68,13 @@ fn error_line(message: &str) -> String {
     format!("prunner: error: {}\n", one_line(message))
 }
 
+/// Says something on standard error, in one line.
+pub(crate) fn tell(message: &str) {
+    let line = format!("prunner: {}\n", one_line(message));
+    // Nobody can be told where it fails.
+    let _ = io::stderr().lock().write_all(line.as_bytes());
+}
+
 /// Prints all of a result on standard output.
 ///
 /// # Errors
@@ -71,17 +84,21 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 }
 
 fn print_to(output: &mut dyn Write, text: &str) -> Result<(), Failure> {
-    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Failure {
+    output
+        .write_all(text.as_bytes())
+        .and_then(|()| output.flush())
+        .map_err(|error| write_failure(&error))
+}
+
+/// What it means that standard output can't be written: nothing to speak of where its reader has gone.
+pub(crate) fn write_failure(error: &io::Error) -> Failure {
+    if error.kind() == ErrorKind::BrokenPipe {
+        return Failure {
             status: Status::DONE,
             message: None,
-        }),
-        Err(error) => Err(Failure::usage(format!(
-            "failed to write to standard output: {}",
-            reason(&error)
-        ))),
+        };
     }
+    Failure::usage(format!("failed to write to standard output: {}", reason(error)))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::definition::{self, Search};
 use crate::health::Health;
 use crate::http::{self, Server};
-use crate::main_loop::{Event, MainLoop, Release};
+use crate::main_loop::{Event, MainLoop, Purpose, Release};
 use crate::read_model::ReadModel;
 use crate::reason::reason;
 use crate::reload::Reloader;
@@ -25,8 +25,8 @@ use crate::requests::Request;
 use crate::scheduler::{Limits, Scheduler};
 use crate::secret::IfMissing;
 use crate::service_manager::{self, Watchdog};
-use crate::store::{self, DataDirectory, OpenError, Store};
-use crate::task::{Followers, Settings, Workers, kill_leftovers};
+use crate::store::{self, DataDirectory, OpenError, Recovered, Store};
+use crate::task::{Followers, Mark, Settings, Workers, kill_leftovers};
 use crate::{environment, log, open_files, process_one, reload, signals};
 
 /// How long what an earlier prunner left running may take to die.
@@ -51,6 +51,24 @@ pub(super) fn data_directory(config: &Config) -> Result<DataDirectory, Failure> 
         },
         OpenError::Io(..) => Failure::usage(error),
     })
+}
+
+/// What an earlier prunner left in the data directory; the processes that it left have ended.
+pub(super) fn recover(directory: &DataDirectory) -> Result<Recovered, Failure> {
+    let recovered = store::recover(&directory.path, wall_ms()).map_err(|error| {
+        Failure::usage(format!(
+            "failed to read the state in `{}`: {}",
+            directory.path.display(),
+            reason(&error)
+        ))
+    })?;
+    for message in &recovered.messages {
+        log::warning(message, &[]);
+    }
+    for left in kill_leftovers(&directory.path, &recovered.leftovers, LEFTOVER_PATIENCE) {
+        log::warning("a process of an earlier run can't be ended", &[("process", &left)]);
+    }
+    Ok(recovered)
 }
 
 pub(super) fn run(config: &Config) -> Result<Status, Failure> {
@@ -101,27 +119,16 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
     }
     .map_err(Failure::usage)?;
 
-    let recovered = store::recover(&directory.path, wall_ms()).map_err(|error| {
-        Failure::usage(format!(
-            "failed to read the state in `{}`: {}",
-            directory.path.display(),
-            reason(&error)
-        ))
-    })?;
-    for message in &recovered.messages {
-        log::warning(message, &[]);
-    }
-    for left in kill_leftovers(&directory.path, &recovered.leftovers, LEFTOVER_PATIENCE) {
-        log::warning("a process of an earlier run can't be ended", &[("process", &left)]);
-    }
+    let recovered = recover(&directory)?;
     let data = directory.path.clone();
     let logs = data.join("logs");
     let model = Arc::new(ReadModel::new(recovered.image));
     let health = Arc::new(Health::default());
     let followers = Followers::new();
     let settings = Settings {
-        logs: logs.clone(),
-        data,
+        logs: Some(logs.clone()),
+        observer: None,
+        mark: Mark::Data(data),
         shell: config.shell.clone(),
         environment,
     };
@@ -176,9 +183,12 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
         arrived,
         workers,
         store,
-        health: Arc::clone(&health),
+        purpose: Purpose::Serve {
+            health: Arc::clone(&health),
+        },
         shown,
         interrupts: 0,
+        stopped_by: None,
         releases: Vec::new(),
         watchdog: Watchdog::from_environment(),
     };
@@ -193,7 +203,7 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
     );
 
     service_manager::ready();
-    main_loop.run().finish();
+    main_loop.run().store.finish();
     health.set_ending();
     model.wake_all();
     server.stop(ANSWER_GRACE);

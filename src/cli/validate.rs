@@ -85,7 +85,7 @@ fn report(findings: &Findings, lenient: bool) -> (String, Status) {
     (text, if sound { Status::DONE } else { Status::FAILED })
 }
 
-fn count(number: usize, what: &str) -> String {
+pub(super) fn count(number: usize, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {what}{plural}")
 }

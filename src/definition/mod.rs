@@ -17,7 +17,7 @@ mod names;
 mod order;
 mod parse;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +27,7 @@ use std::sync::Arc;
 pub(crate) use self::complaint::{Complaint, shown};
 pub(crate) use self::find::{Search, find};
 pub(crate) use self::load::{Loaded, load, load_files};
+pub(crate) use self::names::did_you_mean;
 use crate::template::Template;
 
 /// All pipelines that can be scheduled, by name.

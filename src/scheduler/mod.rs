@@ -58,6 +58,8 @@ pub(crate) enum Shutdown {
     Drain,
     /// Running jobs are stopped.
     Stop,
+    /// The same, and what was told to stop is killed without further grace.
+    Kill,
 }
 
 /// A job that ended before this start, for retention.
@@ -411,7 +413,7 @@ impl Scheduler {
     /// start. Asking again can only make it harder.
     pub(crate) fn shut_down(&mut self, now: Timestamp, how: Shutdown) {
         self.shutdown = self.shutdown.max(Some(how));
-        if how == Shutdown::Stop {
+        if how >= Shutdown::Stop {
             let running: Vec<JobId> = self
                 .jobs
                 .values()
@@ -422,7 +424,30 @@ impl Scheduler {
                 self.stop_running(now, id, "prunner was stopped".to_owned());
             }
         }
+        if how == Shutdown::Kill {
+            self.end_grace(now);
+        }
         self.advance(now);
+    }
+
+    /// All that was told to stop is due for its kill.
+    fn end_grace(&mut self, now: Timestamp) {
+        let kills: Vec<(i64, TaskRef)> = self
+            .timers
+            .iter()
+            .filter_map(|&(at_ms, timer)| match timer {
+                Timer::Kill(task) => Some((at_ms, task)),
+                Timer::DelayOver(_) | Timer::GiveUp(_) => None,
+            })
+            .collect();
+        for (at_ms, task) in kills {
+            self.timers.remove(&(at_ms, Timer::Kill(task)));
+            self.timers.insert((now.mono_ms, Timer::Kill(task)));
+            if let TaskState::Stopping { kill_at_ms, .. } = self.task_state(task) {
+                *kill_at_ms = now.mono_ms;
+            }
+        }
+        self.tick(now);
     }
 
     /// While the store has trouble no waiting job starts.

@@ -106,6 +106,7 @@ impl Play {
             "release" => self.scheduler.hold(self.now, false),
             "drain" => self.scheduler.shut_down(self.now, Shutdown::Drain),
             "stop" => self.scheduler.shut_down(self.now, Shutdown::Stop),
+            "kill" => self.scheduler.shut_down(self.now, Shutdown::Kill),
             "restart" => self.restart(rest),
             "jobs" => {
                 let records: Vec<JobRecord> = self.records.values().cloned().collect();
@@ -1147,6 +1148,60 @@ fn what_does_not_stop_is_killed_then_given_up() {
         > exit 1/a signal 9 stopped
             1/a canceled -1
             1 canceled: canceled
+        ",
+    );
+}
+
+#[test]
+fn a_kill_ends_the_grace() {
+    check(
+        "
+        p: {tasks: {a: {script: x}, b: {script: x}}}
+        ",
+        "
+        > schedule p
+            1 runs
+            start 1/a after the save
+            start 1/b after the save
+        > at 100
+        > cancel 1
+            1 is told to stop: canceled
+            stop 1/a
+            stop 1/b
+        > exit 1/b signal 2 stopped
+            1/b canceled -1
+        > at 200
+        > kill
+            kill 1/a
+        > deadline
+            Some(5200)
+        > kill
+        > exit 1/a signal 9 stopped
+            1/a canceled -1
+            1 canceled: canceled
+            exit
+        > deadline
+            None
+        ",
+    );
+}
+
+#[test]
+fn a_kill_stops_what_runs() {
+    check(
+        "p: {tasks: {a: {script: x}}}",
+        "
+        > schedule p
+            1 runs
+            start 1/a after the save
+        > kill
+            1 is told to stop: prunner was stopped
+            stop 1/a
+            kill 1/a
+        > exit 1/a signal 9 stopped
+            1/a canceled -1
+            1 canceled: prunner was stopped
+            exit
         ",
     );
 }

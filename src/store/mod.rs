@@ -26,6 +26,7 @@ mod recover;
 mod tests;
 mod worker;
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
@@ -40,7 +41,7 @@ use worker::{Message, Worker};
 pub(crate) use crate::job::Change;
 pub(crate) use lock::{DataDirectory, OpenError};
 pub(crate) use old_form::export;
-pub(crate) use recover::{JournalState, read, recover};
+pub(crate) use recover::{JournalState, Recovered, read, recover};
 
 /// What one turn of the main loop wants to be saved, and what follows from it.
 #[derive(Debug)]
@@ -63,11 +64,26 @@ pub(crate) struct Parts {
     pub health: Arc<Health>,
 }
 
-/// The thread that saves.
-#[derive(Debug)]
+/// Where batches go.
 pub(crate) struct Store<R> {
-    sender: Sender<Message<R>>,
-    thread: Option<JoinHandle<()>>,
+    inner: Inner<R>,
+}
+
+enum Inner<R> {
+    /// To the thread that saves.
+    OnDisk {
+        sender: Sender<Message<R>>,
+        thread: Option<JoinHandle<()>>,
+    },
+    Nowhere {
+        release: Box<dyn Fn(R)>,
+    },
+}
+
+impl<R> fmt::Debug for Store<R> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Store").finish_non_exhaustive()
+    }
 }
 
 impl<R: Send + 'static> Store<R> {
@@ -87,16 +103,30 @@ impl<R: Send + 'static> Store<R> {
             .name("store".to_owned())
             .spawn(move || worker.run(&receiver))?;
         Ok(Store {
-            sender,
-            thread: Some(thread),
+            inner: Inner::OnDisk {
+                sender,
+                thread: Some(thread),
+            },
         })
+    }
+
+    /// Keeps nothing: what waits for a batch is let go at once, on the thread that hands it in.
+    pub(crate) fn nowhere(release: impl Fn(R) + 'static) -> Store<R> {
+        Store {
+            inner: Inner::Nowhere {
+                release: Box::new(release),
+            },
+        }
     }
 
     /// Returns at once.
     pub(crate) fn save(&self, batch: Batch<R>) {
-        self.sender
-            .send(Message::Save(batch))
-            .expect("the store's thread takes batches until it is told to finish");
+        match &self.inner {
+            Inner::OnDisk { sender, .. } => sender
+                .send(Message::Save(batch))
+                .expect("the store's thread takes batches until it is told to finish"),
+            Inner::Nowhere { release } => batch.releases.into_iter().for_each(release),
+        }
     }
 
     /// Returns when all that was handed in is written, as far as the disk takes it, and the directory has no owner.
@@ -107,10 +137,12 @@ impl<R: Send + 'static> Store<R> {
 
 impl<R> Drop for Store<R> {
     fn drop(&mut self) {
-        // Both fail only where the thread panicked, which has been reported.
-        let _ = self.sender.send(Message::Finish);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        if let Inner::OnDisk { sender, thread } = &mut self.inner {
+            // Both fail only where the thread panicked, which has been reported.
+            let _ = sender.send(Message::Finish);
+            if let Some(thread) = thread.take() {
+                let _ = thread.join();
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Settings, StreamKind, log_path, output};
+use super::{Mark, Settings, StreamKind, log_path, output};
 use crate::job::JobId;
 use crate::scheduler::TaskStart;
 use crate::template::{Variables, print};
@@ -28,22 +28,22 @@ pub(super) type Environment = BTreeMap<OsString, OsString>;
 
 /// What a script can name besides the job's variables. For `on_error` that is the failure, with the end of the failed
 /// task's outputs.
-pub(super) fn given(start: &TaskStart, logs: &Path) -> Variables {
+pub(super) fn given(start: &TaskStart, logs: Option<&Path>) -> Variables {
     let job = start.task.job;
     let mut given = failure(start, logs);
     given.insert("__jobID".to_owned(), Value::from(job.to_string()));
     given
 }
 
-fn failure(start: &TaskStart, logs: &Path) -> Variables {
+fn failure(start: &TaskStart, logs: Option<&Path>) -> Variables {
     let Some(failure) = &start.failure else {
         return Variables::new();
     };
     let tail = |stream| {
         // Without a name no task failed, the job as a whole did.
-        if failure.task_name.is_empty() {
+        let Some(logs) = logs.filter(|_| !failure.task_name.is_empty()) else {
             return Value::from("");
-        }
+        };
         let path = log_path(logs, start.task.job, &failure.task_name, stream);
         Value::from(output::tail(&path, TAIL))
     };
@@ -83,7 +83,11 @@ pub(super) fn of_task(start: &TaskStart, given: &Variables, settings: &Settings)
         }
     }
     environment.extend(layer(&task.env));
-    environment.insert(MARK.into(), mark(&settings.data, start.task.job, &task.name));
+    let mark = match &settings.mark {
+        Mark::Data(data) => mark(data, start.task.job, &task.name),
+        Mark::Inherited(mark) => mark.clone(),
+    };
+    environment.insert(MARK.into(), mark);
     environment
 }
 

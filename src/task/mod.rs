@@ -31,11 +31,12 @@ mod tests;
 mod workers;
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::job::JobId;
+use crate::job::{JobId, TaskRef};
 
 pub(crate) use follow::{Follower, Followers};
 pub(crate) use leftovers::kill_leftovers;
@@ -48,14 +49,35 @@ pub(crate) const OPEN_FILES: u64 = 8;
 /// What all tasks have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// The directory of the logs; made when it is needed.
-    pub logs: PathBuf,
-    /// The data directory, absolute: part of the mark by which the processes of a task are found after a crash.
-    pub data: PathBuf,
+    /// The directory of the logs; made when it is needed. `None`: there are no logs.
+    pub logs: Option<PathBuf>,
+    /// Is told of all output.
+    pub observer: Option<Observer>,
+    pub mark: Mark,
     /// The shell of tasks that name none, with the arguments that stand before `-c`.
     pub shell: Vec<String>,
     /// What tasks begin with: no secret in it.
     pub environment: Vec<(OsString, OsString)>,
+}
+
+/// By what the processes of a task are found after a crash.
+#[derive(Clone, Debug)]
+pub(crate) enum Mark {
+    /// This data directory, absolute, and the job and the task.
+    Data(PathBuf),
+    /// As it is: all of prunner is itself a process of such a task, or of none.
+    Inherited(OsString),
+}
+
+/// Is told of a task's output, byte for byte, by the threads that read it: the task, its name, the stream and what was read.
+/// While it blocks, the task is slowed down.
+#[derive(Clone)]
+pub(crate) struct Observer(pub Arc<dyn Fn(TaskRef, &Arc<str>, StreamKind, &[u8]) + Send + Sync>);
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Observer")
+    }
 }
 
 /// One of the two outputs of a task.

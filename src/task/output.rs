@@ -23,7 +23,7 @@ use rustix::io::{Errno, ioctl_fionread};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::follow::Followers;
-use super::{StreamKind, cause, lock, log_path};
+use super::{Observer, Settings, StreamKind, cause, lock, log_path};
 use crate::job::TaskRef;
 use crate::waker::Waker;
 
@@ -134,8 +134,8 @@ impl Output {
     pub(super) fn start(
         &mut self,
         task: TaskRef,
-        task_name: &str,
-        logs: &Path,
+        task_name: &Arc<str>,
+        settings: &Settings,
         followers: &Arc<Followers>,
     ) -> io::Result<[OwnedFd; 2]> {
         let [stdout, stderr] = [pipe()?, pipe()?];
@@ -143,7 +143,7 @@ impl Output {
         *lock(&self.shared.ends) = [None, None];
         for (stream, pipe) in [(StreamKind::Stdout, stdout.0), (StreamKind::Stderr, stderr.0)] {
             self.shared.cutter.wakers[stream as usize].clear();
-            let log = Log::new(log_path(logs, task.job, task_name, stream), task, stream, followers);
+            let log = Log::new(task, task_name, stream, settings, followers);
             let orders = self.readers[stream as usize].orders.as_ref();
             orders
                 .expect("readers end with the worker")
@@ -336,9 +336,11 @@ fn wait_for_more(pipe: &OwnedFd, waker: &Waker) {
     let _ = poll(&mut waited_for, None);
 }
 
-/// One log file, which may not exist yet.
+/// Where the output of a stream goes: to one log file, which may not exist yet, and to whoever observes it.
 struct Log {
-    path: PathBuf,
+    path: Option<PathBuf>,
+    observer: Option<Observer>,
+    task_name: Arc<str>,
     file: Option<File>,
     dropped_bytes: u64,
     why: String,
@@ -348,9 +350,18 @@ struct Log {
 }
 
 impl Log {
-    fn new(path: PathBuf, task: TaskRef, stream: StreamKind, followers: &Arc<Followers>) -> Log {
+    fn new(
+        task: TaskRef,
+        task_name: &Arc<str>,
+        stream: StreamKind,
+        settings: &Settings,
+        followers: &Arc<Followers>,
+    ) -> Log {
+        let logs = settings.logs.as_ref();
         Log {
-            path,
+            path: logs.map(|logs| log_path(logs, task.job, task_name, stream)),
+            observer: settings.observer.clone(),
+            task_name: Arc::clone(task_name),
             file: None,
             dropped_bytes: 0,
             why: String::new(),
@@ -362,31 +373,36 @@ impl Log {
 
     /// What can't be written is dropped and counted. The next call tries again: a disk that is full may have room then.
     fn write(&mut self, bytes: &[u8]) {
-        let mut written = 0;
-        if let Err(error) = self.try_write(bytes, &mut written) {
-            self.dropped_bytes += (bytes.len() - written) as u64;
-            self.why = format!("failed to write `{}`: {}", self.path.display(), cause(&error));
-        }
-        if written > 0 {
-            self.followers.notify(self.task, self.stream);
-        }
-    }
-
-    fn try_write(&mut self, bytes: &[u8], written: &mut usize) -> io::Result<()> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            none => none.insert(create_log(&self.path)?),
-        };
-        while *written < bytes.len() {
-            match rustix::io::write(&*file, &bytes[*written..]) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => *written += count,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+        if let Some(path) = &self.path {
+            let mut written = 0;
+            if let Err(error) = write_to(path, &mut self.file, bytes, &mut written) {
+                self.dropped_bytes += (bytes.len() - written) as u64;
+                self.why = format!("failed to write `{}`: {}", path.display(), cause(&error));
+            }
+            if written > 0 {
+                self.followers.notify(self.task, self.stream);
             }
         }
-        Ok(())
+        if let Some(Observer(observe)) = &self.observer {
+            observe(self.task, &self.task_name, self.stream, bytes);
+        }
     }
+}
+
+fn write_to(path: &Path, file: &mut Option<File>, bytes: &[u8], written: &mut usize) -> io::Result<()> {
+    let file = match file {
+        Some(file) => file,
+        none => none.insert(create_log(path)?),
+    };
+    while *written < bytes.len() {
+        match rustix::io::write(&*file, &bytes[*written..]) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => *written += count,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Opens a log to append to it; makes it and its directory where they are missing, for this user's eyes only, whatever the
@@ -458,11 +474,14 @@ fn read_end(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use rustix::event::Timespec;
     use uuid::Uuid;
 
     use super::*;
     use crate::job::JobId;
+    use crate::task::Mark;
 
     #[test]
     fn only_the_starts_that_are_under_way_are_waited_for() {
@@ -489,13 +508,19 @@ mod tests {
             index: 0,
         };
         let followers = Followers::new();
-        let logs = Path::new("/nowhere");
-        let held = output.start(task, "build", logs, &followers).unwrap();
+        let settings = Settings {
+            logs: None,
+            observer: None,
+            mark: Mark::Inherited(OsString::new()),
+            shell: Vec::new(),
+            environment: Vec::new(),
+        };
+        let held = output.start(task, &"build".into(), &settings, &followers).unwrap();
         let [note] = output.finish(&Starts::default()).try_into().unwrap();
         assert!(note.starts_with("output was cut off"), "{note}");
         drop(held);
 
-        let pipes = output.start(task, "build", logs, &followers).unwrap();
+        let pipes = output.start(task, &"build".into(), &settings, &followers).unwrap();
         // A wake that is left over would make the readers spin.
         for waker in &output.shared.cutter.wakers {
             let mut ready = [PollFd::new(waker, PollFlags::IN)];

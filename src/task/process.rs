@@ -311,7 +311,7 @@ pub(super) fn run(
         Err(why) => return not_started(why),
     };
     let task_name = &start.pipeline.task(start.task.index).name;
-    let pipes = match output.start(start.task, task_name, &context.settings.logs, &context.followers) {
+    let pipes = match output.start(start.task, task_name, &context.settings, &context.followers) {
         Ok(pipes) => pipes,
         Err(error) => return not_started(format!("failed to make a pipe: {}", cause(&error))),
     };
@@ -356,7 +356,7 @@ impl<'a> Launch<'a> {
     fn prepare(start: &'a TaskStart, settings: &'a Settings) -> Result<Launch<'a>, String> {
         let task = start.pipeline.task(start.task.index);
         let shell = task.shell.as_deref().unwrap_or(&settings.shell);
-        let given = environment::given(start, &settings.logs);
+        let given = environment::given(start, settings.logs.as_deref());
         let lines = render(start, &given)?;
         let environment = environment::of_task(start, &given, settings);
         if let Some((name, _)) = environment.iter().find(|(name, value)| has_nul(name) || has_nul(value)) {

@@ -44,8 +44,9 @@ impl Bed {
         let directory = std::env::temp_dir().join(format!("prunner-task-{}-{number}", std::process::id()));
         fs::create_dir(&directory).unwrap();
         let mut settings = Settings {
-            logs: directory.join("logs"),
-            data: directory.clone(),
+            logs: Some(directory.join("logs")),
+            observer: None,
+            mark: Mark::Data(directory.clone()),
             shell: vec!["sh".to_owned()],
             environment: std::env::vars_os().collect(),
         };
@@ -60,6 +61,10 @@ impl Bed {
             followers,
             exits,
         }
+    }
+
+    fn logs(&self) -> &Path {
+        self.settings.logs.as_deref().unwrap()
     }
 
     fn launch(&self, start: &TaskStart) {
@@ -82,7 +87,7 @@ impl Bed {
 
     fn log(&self, start: &TaskStart, stream: StreamKind) -> PathBuf {
         let name = &start.pipeline.task(start.task.index).name;
-        log_path(&self.settings.logs, start.task.job, name, stream)
+        log_path(self.logs(), start.task.job, name, stream)
     }
 
     fn stdout(&self, start: &TaskStart) -> String {
@@ -616,7 +621,7 @@ fn logs_are_made_at_their_first_byte_for_this_user_alone() {
     let bed = Bed::new();
     let silent = script(&["true"]);
     bed.run(&silent);
-    assert!(!bed.settings.logs.exists());
+    assert!(!bed.logs().exists());
 
     let start = script(&["echo x >&2"]);
     bed.run(&start);
@@ -625,7 +630,7 @@ fn logs_are_made_at_their_first_byte_for_this_user_alone() {
     let log = bed.log(&start, StreamKind::Stderr);
     assert_eq!(mode(&log), 0o600);
     assert_eq!(mode(log.parent().unwrap()), 0o700);
-    assert_eq!(mode(&bed.settings.logs), 0o700);
+    assert_eq!(mode(bed.logs()), 0o700);
 }
 
 #[test]
@@ -660,8 +665,9 @@ fn large_output_is_not_held_in_memory() {
 fn output_that_cannot_be_written_is_counted_and_the_task_goes_on() {
     let bed = Bed::with(
         |settings| {
-            fs::File::create(settings.data.join("file")).unwrap();
-            settings.logs = settings.data.join("file");
+            let file = settings.logs.as_ref().unwrap().with_file_name("file");
+            fs::File::create(&file).unwrap();
+            settings.logs = Some(file);
         },
         ProcessTable::open(),
     );
@@ -683,8 +689,9 @@ fn output_that_cannot_be_written_is_counted_and_the_task_goes_on() {
 fn a_log_that_can_be_written_again_goes_on() {
     let bed = Bed::with(
         |settings| {
-            fs::File::create(settings.data.join("file")).unwrap();
-            settings.logs = settings.data.join("file");
+            let file = settings.logs.as_ref().unwrap().with_file_name("file");
+            fs::File::create(&file).unwrap();
+            settings.logs = Some(file);
         },
         ProcessTable::open(),
     );
@@ -702,7 +709,7 @@ fn a_log_that_can_be_written_again_goes_on() {
         rustix::io::ioctl_fionread(&pipe).unwrap() == 0
     });
     drop(pipe);
-    fs::remove_file(&bed.settings.logs).unwrap();
+    fs::remove_file(bed.logs()).unwrap();
     open_fifo(&repaired);
     let exit = bed.exit(&start);
     assert!(
@@ -715,7 +722,7 @@ fn a_log_that_can_be_written_again_goes_on() {
 /// The pipe that the only running task of this test prints to, opened anew through `/proc`.
 fn pipe_of_running_task(bed: &Bed) -> fs::File {
     let table = ProcessTable::open().unwrap();
-    let mark = format!("PRUNNER_MARK={}:", bed.settings.data.display());
+    let mark = format!("PRUNNER_MARK={}:", bed.directory.display());
     let is_ours = |process: &Pid| {
         let environment = fs::read(table.path(*process).join("environ")).unwrap_or_default();
         environment
@@ -888,7 +895,7 @@ fn later_layers_of_the_environment_win() {
     assert_eq!(bed.run(&start), exited(0, false));
     let job = start.task.job;
     let fits = "f".repeat(65_536);
-    let data = bed.settings.data.display();
+    let data = bed.directory.display();
     let expected = format!(
         "A=base\nB=pipeline\nC=$A << .x >>\nPRUNNER_JOB_ID={job}\nPRUNNER_MARK={data}:{job}:build\nPRUNNER_PIPELINE=release\n\
          PRUNNER_TASK=task's\nPRUNNER_VAR_fits={fits}\nPRUNNER_VAR_list=[1,\"a\"]\nPRUNNER_VAR_null=\nPRUNNER_VAR_x=text\n\

@@ -4,6 +4,7 @@
 
 mod api;
 mod checks;
+mod client;
 mod data_directory;
 mod definitions;
 mod deployments;
@@ -12,6 +13,7 @@ mod output;
 mod pipelines;
 mod processes;
 mod restart;
+mod run;
 mod server_flags;
 mod service;
 mod signals;

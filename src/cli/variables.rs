@@ -1,0 +1,209 @@
+//! `--var` and `--vars`: the variables of a job, as they are given on the command line.
+//!
+//! Unaware of what a pipeline needs. Surprise: no message quotes a value, for it may be a secret.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow, bail};
+use serde_json::Value;
+
+use crate::definition::shown;
+use crate::reason::reason;
+use crate::template::Variables;
+
+/// No server takes a larger body.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub(crate) struct VariableArguments {
+    /// A variable of the job: `name=value` is a string, `name:=json` any JSON; may be given again and again
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    pub given: Vec<String>,
+    /// A file that holds the variables as one JSON object, `-`: standard input; what `--var` gives wins
+    #[arg(long = "vars", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+impl VariableArguments {
+    /// The variables of the file, then those that were given one by one: the last of a name counts.
+    ///
+    /// # Errors
+    /// Where one can't be read; that is wrong usage.
+    pub(crate) fn read(&self) -> Result<Variables> {
+        self.read_from(&mut io::stdin().lock())
+    }
+
+    fn read_from(&self, standard_input: &mut dyn Read) -> Result<Variables> {
+        let mut variables = match &self.file {
+            None => Variables::new(),
+            Some(path) if path.as_os_str() == "-" => read_object("standard input", standard_input)?,
+            Some(path) => read_file(path)?,
+        };
+        for text in &self.given {
+            let (name, value) = parse(text)?;
+            variables.insert(name, value);
+        }
+        Ok(variables)
+    }
+}
+
+/// `name=value` or `name:=json`; the first `=` ends the name.
+fn parse(text: &str) -> Result<(String, Value)> {
+    let Some((name, value)) = text.split_once('=') else {
+        bail!(
+            "`--var` is `{}`, expected `name=value`, or `name:=json` for other values than strings",
+            shown(text)
+        );
+    };
+    let (name, value) = match name.strip_suffix(':') {
+        Some(name) => {
+            let value = serde_json::from_str(value).map_err(|error| {
+                anyhow!(
+                    "`--var` gives `{}` no JSON: {error}; `name=value` takes any text as a string",
+                    shown(name)
+                )
+            })?;
+            (name, value)
+        }
+        None => (name, Value::String(value.to_owned())),
+    };
+    if name.is_empty() {
+        bail!("`--var` has no name before `=`, expected `name=value` or `name:=json`");
+    }
+    Ok((name.to_owned(), value))
+}
+
+fn read_file(path: &Path) -> Result<Variables> {
+    let name = format!("`{}`", path.display());
+    let mut file = File::open(path).map_err(|error| anyhow!("failed to read {name}: {}", reason(&error)))?;
+    read_object(&name, &mut file)
+}
+
+fn read_object(name: &str, source: &mut dyn Read) -> Result<Variables> {
+    let mut bytes = Vec::new();
+    source
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| anyhow!("failed to read {name}: {}", reason(&error)))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        bail!("{name} is larger than 1 MiB, the most that a job can be given");
+    }
+    let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
+        anyhow!("{name} is not JSON: {error}; expected an object such as `{{\"name\": \"value\"}}`")
+    })?;
+    let found = match value {
+        Value::Object(variables) => return Ok(variables),
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+    };
+    bail!("{name} holds {found}, expected a JSON object such as `{{\"name\": \"value\"}}`");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(given: &[&str], file: Option<&str>, standard_input: &str) -> Result<String, String> {
+        let arguments = VariableArguments {
+            given: given.iter().map(ToString::to_string).collect(),
+            file: file.map(PathBuf::from),
+        };
+        arguments
+            .read_from(&mut standard_input.as_bytes())
+            .map(|variables| Value::Object(variables).to_string())
+            .map_err(|error| format!("{error:#}"))
+    }
+
+    #[track_caller]
+    fn check(given: &[&str], file: Option<&str>, standard_input: &str, expected: &str) {
+        assert_eq!(read(given, file, standard_input), Ok(expected.to_owned()));
+    }
+
+    #[track_caller]
+    fn check_error(given: &[&str], file: Option<&str>, standard_input: &str, expected: &str) {
+        assert_eq!(read(given, file, standard_input), Err(expected.to_owned()));
+    }
+
+    #[test]
+    fn variables_are_strings_or_json() {
+        check(&[], None, "", "{}");
+        check(
+            &["a=b", "c=", "d=1", "e=x=y"],
+            None,
+            "",
+            r#"{"a":"b","c":"","d":"1","e":"x=y"}"#,
+        );
+        check(
+            &["a:=1.10", r#"b:={"c": [true, null]}"#, "d:=\"x\"", "e=:=1"],
+            None,
+            "",
+            r#"{"a":1.10,"b":{"c":[true,null]},"d":"x","e":":=1"}"#,
+        );
+    }
+
+    #[test]
+    fn the_last_of_a_name_counts() {
+        check(&["a=1", "a:=2"], None, "", r#"{"a":2}"#);
+        check(&["b=3"], Some("-"), r#" {"a": 1, "b": 2} "#, r#"{"a":1,"b":"3"}"#);
+        check(&["a=1"], None, r#"{"b": "is not read"}"#, r#"{"a":"1"}"#);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_the_value() {
+        check_error(
+            &["release"],
+            None,
+            "",
+            "`--var` is `release`, expected `name=value`, or `name:=json` for other values than strings",
+        );
+        for text in ["=secret", ":=1"] {
+            check_error(
+                &[text],
+                None,
+                "",
+                "`--var` has no name before `=`, expected `name=value` or `name:=json`",
+            );
+        }
+        check_error(
+            &["a:=secret"],
+            None,
+            "",
+            "`--var` gives `a` no JSON: expected value at line 1 column 1; `name=value` takes any text as a string",
+        );
+        check_error(
+            &[],
+            Some("-"),
+            "{",
+            "standard input is not JSON: EOF while parsing an object at line 1 column 1; expected an object such as \
+             `{\"name\": \"value\"}`",
+        );
+        for (text, found) in [
+            ("null", "null"),
+            ("true", "a boolean"),
+            ("1", "a number"),
+            (r#""secret""#, "a string"),
+            ("[]", "an array"),
+        ] {
+            let expected =
+                format!("standard input holds {found}, expected a JSON object such as `{{\"name\": \"value\"}}`");
+            check_error(&[], Some("-"), text, &expected);
+        }
+        check_error(
+            &[],
+            Some("-"),
+            &" ".repeat(1 + (1 << 20)),
+            "standard input is larger than 1 MiB, the most that a job can be given",
+        );
+        check_error(
+            &[],
+            Some("/nonexistent/a.json"),
+            "",
+            "failed to read `/nonexistent/a.json`: no such file or directory",
+        );
+    }
+}
