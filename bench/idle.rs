@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::client::Client;
+use crate::jobs::{run_many, trivial_pipeline};
 use crate::limits::{self, Spread, milliseconds};
 use crate::server::{Server, Space, pause};
 use crate::table::Row;
@@ -53,9 +55,21 @@ pub(crate) fn idle(binary: &Path) -> Result<Vec<Row>> {
     let before = server.context_switches()?;
     pause(WATCHED);
     let switches = (server.context_switches()? - before) / WATCHED.as_secs_f64();
+    let fresh = server.resident()?;
+    let threads = server.threads()?;
+    server.stop()?;
+
+    let space = Space::with(&trivial_pipeline("concurrency: 4, retention_count: 50, "))?;
+    let server = Server::start(binary, &space)?;
+    let mut clients: Vec<Client> = (0..4).map(|_| server.client()).collect::<Result<_>>()?;
+    run_many(&mut clients, 1000)?;
+    drop(clients);
+    server.rest();
     Ok(vec![
-        Row::at_most("idle: resident", "MB", server.resident()?, 4.0),
-        Row::at_most("idle: threads", "", server.threads()?, 10.0),
+        Row::at_most("idle: resident", "MB", fresh, 4.0),
+        Row::at_most("idle: threads", "", threads, 10.0),
         Row::at_most("idle: context switches a second", "", switches, 0.0),
+        Row::at_most("idle again after 1,000 jobs: resident", "MB", server.resident()?, 4.0),
+        Row::at_most("idle again after 1,000 jobs: threads", "", server.threads()?, 10.0),
     ])
 }

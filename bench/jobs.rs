@@ -158,8 +158,6 @@ pub(crate) fn rate(binary: &Path) -> Result<Vec<Row>> {
         rates.push(JOBS as f64 / begun.elapsed().as_secs_f64());
     }
     let cpu_ms = (server.cpu()? - before) * 1e3 / (5 * JOBS) as f64;
-    drop(clients);
-    server.rest();
     Ok(vec![
         Row::at_least(
             "400 jobs, 4 at once; limit: sh, 4 at once",
@@ -169,8 +167,6 @@ pub(crate) fn rate(binary: &Path) -> Result<Vec<Row>> {
         )
         .beside(JOBS as f64 / limit, Some(2900.0)),
         Row::at_most("400 jobs: own CPU for each", "ms", cpu_ms, 0.6),
-        Row::at_most("idle again after 2,000 jobs: resident", "MB", server.resident()?, 4.0),
-        Row::at_most("idle again after 2,000 jobs: threads", "", server.threads()?, 10.0),
     ])
 }
 
