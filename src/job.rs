@@ -162,6 +162,9 @@ pub(crate) struct TaskProgress {
     pub end_ms: Option<i64>,
     #[serde(default, skip_serializing_if = "is_zero")]
     pub exit_code: i32,
+    /// Attempts behind the first one.
+    #[serde(default, skip_serializing_if = "is_none_at_all")]
+    pub retries: usize,
     /// Not empty exactly where the status is `error`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub error: String,
@@ -188,6 +191,9 @@ pub(crate) enum Change {
         #[serde(default, skip_serializing_if = "is_false")]
         fails_job: bool,
     },
+    /// A running job failed as a whole, which no task of it did.
+    #[serde(rename_all = "camelCase")]
+    Fail { job: JobId, error: String },
     /// It was decided to stop a running job.
     #[serde(rename_all = "camelCase")]
     Cancel { job: JobId, reason: String },
@@ -216,6 +222,7 @@ impl Change {
             Change::Job(record) => record.id,
             Change::Start { job, .. }
             | Change::Task { job, .. }
+            | Change::Fail { job, .. }
             | Change::Cancel { job, .. }
             | Change::DelayOver { job }
             | Change::End { job, .. }
@@ -229,6 +236,7 @@ impl Change {
         match self {
             Change::Job(_)
             | Change::Start { .. }
+            | Change::Fail { .. }
             | Change::Cancel { .. }
             | Change::End { .. }
             | Change::Forget { .. } => true,
@@ -269,6 +277,10 @@ impl JobRecord {
                 if let Some(task) = self.tasks.get_mut(*index) {
                     task.progress = progress.clone();
                 }
+            }
+            Change::Fail { error, .. } => {
+                self.errored = true;
+                self.last_error.clone_from(error);
             }
             Change::Cancel { reason, .. } => self.reason.clone_from(reason),
             Change::DelayOver { .. } => self.start_after_ms = None,
@@ -386,6 +398,7 @@ impl Serialize for ServedTasks<'_> {
                 duration_ms: duration_ms(progress.start_ms, progress.end_ms),
                 skipped: false,
                 exit_code: progress.exit_code,
+                attempt: (progress.retries > 0).then_some(progress.retries + 1),
                 errored: progress.status == TaskStatus::Error,
                 error: &progress.error,
                 note: &progress.note,
@@ -408,6 +421,8 @@ struct ServedTask<'a> {
     duration_ms: Option<i64>,
     skipped: bool,
     exit_code: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<usize>,
     errored: bool,
     #[serde(skip_serializing_if = "str::is_empty")]
     error: &'a str,
@@ -435,6 +450,10 @@ fn is_false(value: &bool) -> bool {
 
 fn is_zero(value: &i32) -> bool {
     *value == 0
+}
+
+fn is_none_at_all(count: &usize) -> bool {
+    *count == 0
 }
 
 fn is_empty_map(map: &Arc<Variables>) -> bool {

@@ -381,6 +381,15 @@ impl Log {
     }
 }
 
+/// Appends a line of prunner's own to what a task has printed so far. Nobody else may write to that log meanwhile. What
+/// can't be written is left out.
+pub(super) fn append_line(path: &Path, task: TaskRef, stream: StreamKind, followers: &Arc<Followers>, text: &str) {
+    let breaks = read_end(path, 0).is_ok_and(|end| end.last().is_some_and(|&byte| byte != b'\n'));
+    let line_end = if breaks { "\n" } else { "" };
+    let mut log = Log::new(path.to_owned(), task, stream, followers);
+    log.write(format!("{line_end}{text}\n").as_bytes());
+}
+
 /// Opens a log to append to it; makes it and its directory where they are missing, for this user's eyes only, whatever the
 /// umask.
 fn create_log(path: &Path) -> io::Result<File> {

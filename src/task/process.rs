@@ -24,6 +24,7 @@ use super::group::{LOOK_AGAIN, ProcessTable};
 use super::output::{Cutter, Output, Starts};
 use super::script::{LONGEST_ARGUMENT, READ_STANDARD_INPUT, wrap};
 use super::{Settings, cause, lock};
+use crate::definition::bounds::StopSignal;
 use crate::scheduler::{Outcome, TaskExit, TaskStart};
 use crate::template::{Scope, Variables};
 use crate::waker::Waker;
@@ -49,6 +50,7 @@ pub(super) struct Context {
 
 /// How others stop a task while its worker waits for it. Exists from before the task's process until after its end.
 pub(super) struct Control {
+    stop_signal: Signal,
     state: Mutex<State>,
 }
 
@@ -92,8 +94,9 @@ enum Stage {
 }
 
 impl Control {
-    pub(super) fn new() -> Control {
+    pub(super) fn new(stop_signal: StopSignal) -> Control {
         Control {
+            stop_signal: Signal::from_named_raw(stop_signal.number).expect("definitions name signals that exist"),
             state: Mutex::new(State {
                 stage: Stage::Starting,
                 interrupt: false,
@@ -112,7 +115,7 @@ impl Control {
             Stage::Starting => state.interrupt = true,
             Stage::Alive(leader) => {
                 state.interrupt = true;
-                interrupt(leader);
+                self.ask_to_end(leader);
             }
             Stage::Reaped => {}
         }
@@ -201,8 +204,14 @@ impl Control {
         if state.kill {
             signal(leader, Signal::KILL);
         } else if state.interrupt {
-            interrupt(leader);
+            self.ask_to_end(leader);
         }
+    }
+
+    fn ask_to_end(&self, leader: Pid) {
+        signal(leader, self.stop_signal);
+        // What is stopped would never take notice.
+        signal(leader, Signal::CONT);
     }
 
     fn signal(&self, signals: &[Signal]) {
@@ -266,12 +275,6 @@ fn reap(child: &mut Child, state: &mut State) {
     // It has ended, so this does not block. Where it fails there is nothing to reap.
     let _ = child.wait();
     state.stage = Stage::Reaped;
-}
-
-fn interrupt(leader: Pid) {
-    signal(leader, Signal::INT);
-    // What is stopped would never take notice.
-    signal(leader, Signal::CONT);
 }
 
 /// Sends to the group of this leader, which must not be reaped. Fails only where nothing is left, or where it belongs to
@@ -376,7 +379,7 @@ impl<'a> Launch<'a> {
         Ok(Launch {
             program: find_program(name, path).map_err(|why| format!("failed to start the shell `{name}`: {why}"))?,
             shell,
-            text: wrap(&lines, task.allow_failure),
+            text: wrap(&lines, task.allow_failure, task.bounds.stop_signal),
             environment,
         })
     }
@@ -560,7 +563,7 @@ fn clear_group(
         if kill {
             control.signal(&[Signal::KILL]);
         } else if !terminated {
-            // The children that a shell starts with `&` ignore the interrupt.
+            // The children that a shell starts with `&` ignore an interrupt.
             control.signal(&[Signal::TERM, Signal::CONT]);
             terminated = true;
         }

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::group::{ProcessTable, timespec_until};
 use super::*;
+use crate::definition::bounds::{Bounds, StopSignal};
 use crate::definition::{Pipeline, Queue, Task};
 use crate::job::TaskRef;
 use crate::scheduler::{Failure, Outcome, TaskExit, TaskStart};
@@ -145,6 +146,7 @@ fn task(lines: &[&str]) -> Task {
         allow_failure: false,
         env: Vec::new(),
         shell: None,
+        bounds: Bounds::default(),
     }
 }
 
@@ -156,6 +158,7 @@ fn pipeline(task: Task) -> Pipeline {
         queue: Queue::Append { limit: None },
         start_delay_ms: 0,
         continue_running_tasks_after_failure: false,
+        timeout: None,
         retention_period_ms: None,
         retention_count: None,
         env: Vec::new(),
