@@ -183,19 +183,13 @@ impl Reader<'_> {
                 None => self.findings.did_you_mean(text, names.iter().map(String::as_str)),
             };
         }
-        self.unexpected(
-            node,
-            "stop_signal",
-            &format!("one of `{}`{meant}", names.join("`, `")),
-        );
+        self.unexpected(node, "stop_signal", &format!("one of `{}`{meant}", names.join("`, `")));
         None
     }
 
     fn retry(&mut self, entries: &[(String, Node)]) -> Option<Retry> {
         let retry = match field(entries, "retry")? {
-            Node::Scalar {
-                kind: Kind::Number, ..
-            } => Retry {
+            Node::Scalar { kind: Kind::Number, .. } => Retry {
                 max: self.integer(entries, "retry", 0)?,
                 delay: TimeLimit {
                     ms: 0,
@@ -281,9 +275,7 @@ impl Reader<'_> {
         let node = field(keys, "exit_codes")?;
         let items = match node {
             Node::List(items) if !items.is_empty() => items.as_slice(),
-            Node::Scalar {
-                kind: Kind::Number, ..
-            } => std::slice::from_ref(node),
+            Node::Scalar { kind: Kind::Number, .. } => std::slice::from_ref(node),
             Node::Scalar { .. } | Node::List(_) | Node::Mapping(_) => {
                 let found = match node {
                     Node::List(_) => "an empty list".to_owned(),
@@ -324,7 +316,11 @@ fn thousandths(text: &str) -> Option<u128> {
     }
     let fraction = &fraction[..fraction.len().min(BACKOFF_DIGITS)];
     let fraction: u128 = format!("{fraction:0<BACKOFF_DIGITS$}").parse().ok()?;
-    whole.parse::<u128>().ok()?.checked_mul(BACKOFF_ONE)?.checked_add(fraction)
+    whole
+        .parse::<u128>()
+        .ok()?
+        .checked_mul(BACKOFF_ONE)?
+        .checked_add(fraction)
 }
 
 #[cfg(test)]
@@ -380,7 +376,12 @@ mod tests {
     #[test]
     fn delays_grow_by_their_factor_up_to_the_longest() {
         check_delays(5_000, "1", None, &[5_000, 5_000, 5_000]);
-        check_delays(5_000, "2", Some(60_000), &[5_000, 10_000, 20_000, 40_000, 60_000, 60_000]);
+        check_delays(
+            5_000,
+            "2",
+            Some(60_000),
+            &[5_000, 10_000, 20_000, 40_000, 60_000, 60_000],
+        );
         check_delays(1_000, "1.5", None, &[1_000, 1_500, 2_250, 3_375, 5_063]);
         check_delays(0, "2", None, &[0, 0, 0]);
         check_delays(5_000, "1", Some(1_000), &[1_000, 1_000]);

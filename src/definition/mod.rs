@@ -25,10 +25,10 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use self::bounds::{Bounds, TimeLimit};
 pub(crate) use self::complaint::{Complaint, shown};
 pub(crate) use self::find::{Search, find};
 pub(crate) use self::load::{Loaded, load, load_files};
-use self::bounds::{Bounds, TimeLimit};
 use crate::template::Template;
 
 /// All pipelines that can be scheduled, by name.

@@ -321,10 +321,7 @@ impl Job {
                 | TaskState::GivenUp { .. }
                 | TaskState::Ended(_) => continue,
             }
-            if let TaskState::Between {
-                due_at_ms: Some(_), ..
-            } = state
-            {
+            if let TaskState::Between { due_at_ms: Some(_), .. } = state {
                 self.delayed -= 1;
             }
             self.tasks[index] = TaskState::Ended(TaskEnd::Canceled);

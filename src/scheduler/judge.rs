@@ -71,11 +71,7 @@ pub(super) fn judge(pipeline: &Pipeline, index: usize, state: TaskState, exit: T
             format!("signal: {}", signal_name(signal)),
         ),
         (None, Outcome::NotStarted(why)) => (TaskStatus::Error, -1, why),
-        (None, Outcome::WantsTerminal) => (
-            TaskStatus::Error,
-            -1,
-            "wants the terminal; tasks have none".to_owned(),
-        ),
+        (None, Outcome::WantsTerminal) => (TaskStatus::Error, -1, "wants the terminal; tasks have none".to_owned()),
     };
     let is_own_failure = status == TaskStatus::Error && (!stopped || limit.is_some());
     let (status, error) = if is_own_failure && task.allow_failure {

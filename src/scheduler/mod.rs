@@ -804,7 +804,6 @@ impl Scheduler {
             .or_insert_with(|| Lane::undefined(Arc::clone(pipeline)));
         lane.remember(id, started, now.mono_ms);
     }
-
 }
 
 fn json_bytes(variables: &Variables) -> usize {

@@ -16,7 +16,10 @@ use crate::timestamp::Timestamp;
 impl Scheduler {
     /// Tries a task again whose attempt ended so, if it is to be. False: the task has ended.
     pub(super) fn retry(&mut self, now: Timestamp, task: TaskRef, verdict: &Verdict) -> bool {
-        let job = self.jobs.get_mut(&task.job).expect("a job lasts until its tasks have exited");
+        let job = self
+            .jobs
+            .get_mut(&task.job)
+            .expect("a job lasts until its tasks have exited");
         let pipeline = Arc::clone(&job.pipeline);
         let Some(retry) = pipeline.task(task.index).bounds.retry.as_ref() else {
             return false;
@@ -47,7 +50,10 @@ impl Scheduler {
 
     /// The delay before the next attempt of a task is over.
     pub(super) fn end_delay(&mut self, now: Timestamp, task: TaskRef) {
-        let job = self.jobs.get_mut(&task.job).expect("a task's timer is removed with its job");
+        let job = self
+            .jobs
+            .get_mut(&task.job)
+            .expect("a task's timer is removed with its job");
         job.end_delay(task.index);
         self.proceed(now, task.job);
     }

@@ -64,7 +64,8 @@ impl Scheduler {
         for index in 0..job.tasks.len() {
             let task = TaskRef { job: id, index };
             let job = self.jobs.get(&id).expect("it was there above");
-            if matches!(job.tasks[index], TaskState::Running { .. }) && (why.spares_nothing() || !job.is_spared(index)) {
+            if matches!(job.tasks[index], TaskState::Running { .. }) && (why.spares_nothing() || !job.is_spared(index))
+            {
                 self.stop_task(now, task, why);
             }
         }
@@ -77,7 +78,9 @@ impl Scheduler {
     fn stop_task(&mut self, now: Timestamp, task: TaskRef, why: StopReason) {
         let job = self.jobs.get_mut(&task.job).expect("the caller has seen it");
         let grace_ms = job.pipeline.task(task.index).bounds.kill_grace_ms;
-        let kill_at_ms = now.mono_ms.saturating_add(grace_ms.unwrap_or(self.limits.kill_grace_ms));
+        let kill_at_ms = now
+            .mono_ms
+            .saturating_add(grace_ms.unwrap_or(self.limits.kill_grace_ms));
         let state = &mut job.tasks[task.index];
         let TaskState::Running { attempt, timeout_at_ms } = *state else {
             unreachable!("only what runs is stopped");

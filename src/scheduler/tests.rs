@@ -226,6 +226,7 @@ impl Play {
                 // No file holds the end of a delay.
                 Order::Save(_)
                 | Order::StartTask { .. }
+                | Order::TellRetry { .. }
                 | Order::StopTask(_)
                 | Order::KillTask(_)
                 | Order::AbandonTask(_)
@@ -258,6 +259,7 @@ impl Play {
                 }
                 text
             }
+            Order::TellRetry { task, text, .. } => format!("{}: {text}", self.name(*task)),
             Order::StopTask(task) => format!("stop {}", self.name(*task)),
             Order::KillTask(task) => format!("kill {}", self.name(*task)),
             Order::AbandonTask(task) => format!("abandon {}", self.name(*task)),
@@ -317,6 +319,7 @@ impl Play {
                     }
                 }
             }
+            Change::Fail { job, error } => format!("{} fails: {error}", number(*job)),
             Change::Cancel { job, reason: why } => format!("{} is told to stop{}", number(*job), reason(why)),
             Change::DelayOver { job } => format!("{} is due", number(*job)),
             Change::End {

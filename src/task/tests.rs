@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::group::{ProcessTable, timespec_until};
 use super::*;
-use crate::definition::bounds::{Bounds, StopSignal};
+use crate::definition::bounds::Bounds;
 use crate::definition::{Pipeline, Queue, Task};
 use crate::job::TaskRef;
 use crate::scheduler::{Failure, Outcome, TaskExit, TaskStart};
