@@ -212,17 +212,13 @@ impl Reader<'_> {
                 return None;
             }
         };
-        if self.allows_failure(entries) {
+        if matches!(field(entries, "allow_failure"), Some(Node::Scalar { text, .. }) if text == "true") {
             self.warning(
                 "has both `retry` and `allow_failure`, but a failure that is allowed is no reason to try again; `retry` is \
                  ignored, remove one of them",
             );
         }
         Some(retry)
-    }
-
-    fn allows_failure(&self, entries: &[(String, Node)]) -> bool {
-        matches!(field(entries, "allow_failure"), Some(Node::Scalar { text, .. }) if text == "true")
     }
 
     fn retry_keys(&mut self, keys: &[(String, Node)]) -> Option<Retry> {

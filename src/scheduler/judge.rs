@@ -19,8 +19,6 @@ pub(super) struct Verdict {
     pub attempt: Attempt,
     /// It failed by itself, or by its time.
     pub failed: bool,
-    /// What decided that it was stopped, whether that reached it in time or not.
-    pub why: Option<StopReason>,
     /// Something of it lives on.
     pub is_given_up: bool,
 }
@@ -85,7 +83,6 @@ pub(super) fn judge(pipeline: &Pipeline, index: usize, state: TaskState, exit: T
     Verdict {
         failed: is_own_failure && status == TaskStatus::Error,
         attempt,
-        why,
         is_given_up: matches!(state, TaskState::GivenUp { .. }),
         progress: TaskProgress {
             status,

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::job::{Job, StopReason};
+use super::job::Job;
 use super::judge::Verdict;
 use super::{Order, Scheduler, Timer};
 use crate::definition::bounds::Retry;
@@ -60,15 +60,14 @@ impl Scheduler {
 }
 
 fn may_try_again(job: &Job, index: usize, verdict: &Verdict, retry: &Retry) -> bool {
+    // What was told to stop may have failed by itself at the same moment: it stays stopped, for its job is.
     let is_on_error = index >= job.pipeline.tasks.len();
     let job_lets_it = if is_on_error {
         job.canceled.is_none()
     } else {
         !job.is_stopped() || (job.canceled.is_none() && !job.is_timed_out && job.is_spared(index))
     };
-    // What was told to stop for another reason may have failed by itself at the same moment: it stays stopped.
-    let was_let = matches!(verdict.why, None | Some(StopReason::Timeout));
     // Two of the same task at once would be worse than none.
     let is_gone = !verdict.is_given_up;
-    job_lets_it && was_let && is_gone && retry.follows(verdict.attempt.number, verdict.progress.exit_code)
+    job_lets_it && is_gone && retry.follows(verdict.attempt.number, verdict.progress.exit_code)
 }

@@ -23,6 +23,19 @@
 //! - a job starts while the store has trouble, or during a shutdown
 //! - `on_error` runs after a cancel; a failure does not stop the other tasks
 //! - retention keeps one job too few; jobs that never started push the others out
+//!
+//! And these, some of which take the first 1,000 histories, for they need three things that meet in one millisecond:
+//!
+//! - a task is tried again after a cancel, or though a failure elsewhere or its job's limit came while it was being stopped
+//!   for its own limit; `on_error` is tried again after a cancel; what can't be killed is tried again
+//! - a time limit counts over all attempts; one attempt too many; `exit_codes` is ignored; a delay does not grow
+//! - a task between two attempts holds a place among those that run; its turn comes by another order than the file's
+//! - fail-fast stops a task that must be let end, or cancels it between two attempts; a cancel or a job's limit spares it
+//! - the timer of a task that ended in time, or of a canceled wait between two attempts, wakes up in vain
+//! - a job's limit goes on after a cancel, or into `on_error`; it overwrites the job's first failure; it comes before the
+//!   task's own of the same millisecond; `on_error` does not learn which task ran then
+//! - a task that is over its time ends as canceled; 130 means stopped whatever the stop signal is; the grace is prunner's
+//!   and not the task's; the attempt is not counted
 
 mod model;
 mod random;

@@ -3,6 +3,8 @@
 //! Jobs are called 1, 2, … in the order of the requests. Time is in milliseconds and begins at 0; `at` moves it on and
 //! ticks at every deadline on the way.
 
+mod bounds;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;

@@ -46,6 +46,10 @@ pub(super) struct Model {
 }
 
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each remembers one thing that happened, whatever else did"
+)]
 pub(super) struct ModelJob {
     pub pipeline: String,
     shape: Arc<Shape>,
@@ -422,7 +426,13 @@ impl Model {
                     ModelTask::Between {
                         due_at_ms: Some(at_ms), ..
                     } => due.push((at_ms, 2, task_ref)),
-                    _ => {}
+                    ModelTask::Waiting
+                    | ModelTask::Running { .. }
+                    | ModelTask::Stopping { .. }
+                    | ModelTask::Killed { .. }
+                    | ModelTask::Abandoned { .. }
+                    | ModelTask::Between { .. }
+                    | ModelTask::Ended(_) => {}
                 }
             }
         }
@@ -495,12 +505,21 @@ impl Model {
             self.expected_retry = Some((task, format!("attempt {attempt} ended with "), due_at_ms));
             return;
         }
+        let limit_ms = match why {
+            Some(Why::JobTimeout) => job.shape.timeout_ms,
+            _ => course.timeout_ms,
+        };
+        let error = match limit_ms.filter(|_| is_over_time && !forgives) {
+            Some(limit_ms) => format!("timed out after {limit_ms}ms"),
+            None => String::new(),
+        };
         let fails = has_failed_itself && !job.has_failed && !job.is_canceled;
         let progress = TaskProgress {
             status,
             end_ms: Some(now.wall_ms),
             exit_code,
             retries: attempt - 1,
+            error,
             ..TaskProgress::default()
         };
         let is_listed = task.index < job.shape.tasks.len();
@@ -813,7 +832,7 @@ impl Model {
         {
             let seen = TaskProgress {
                 start_ms: None,
-                error: String::new(),
+                error: of_time(&progress.error),
                 note: String::new(),
                 ..progress.clone()
             };
@@ -864,15 +883,12 @@ impl Model {
                 }
             }
             TaskStatus::Canceled => {
-                let expected = match job.tasks[task.index] {
-                    ModelTask::Between { attempt, .. } => {
-                        assert!(job.is_barred(task.index), "a task is canceled that is tried again");
-                        (Some(now.wall_ms), -1, attempt - 1)
-                    }
-                    _ => {
-                        assert!(job.is_hopeless(task.index), "a task is canceled that could run");
-                        (None, 0, 0)
-                    }
+                let expected = if let ModelTask::Between { attempt, .. } = job.tasks[task.index] {
+                    assert!(job.is_barred(task.index), "a task is canceled that is tried again");
+                    (Some(now.wall_ms), -1, attempt - 1)
+                } else {
+                    assert!(job.is_hopeless(task.index), "a task is canceled that could run");
+                    (None, 0, 0)
                 };
                 assert_eq!((progress.end_ms, progress.exit_code, progress.retries), expected);
                 job.tasks[task.index] = ModelTask::Ended(TaskStatus::Canceled);
@@ -1087,6 +1103,12 @@ impl Model {
             "no job is lost, none comes back"
         );
     }
+}
+
+/// The error of a task, if it says that its time was over.
+fn of_time(error: &str) -> String {
+    let is_of_time = error.starts_with("timed out");
+    if is_of_time { error.to_owned() } else { String::new() }
 }
 
 fn is_outdated(limits: Option<&Shape>, list: &[Kept], now: Timestamp) -> bool {
