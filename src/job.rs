@@ -463,3 +463,47 @@ fn is_empty_map(map: &Arc<Variables>) -> bool {
 fn is_default_progress(progress: &TaskProgress) -> bool {
     *progress == TaskProgress::default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(progress: &TaskProgress, line: &str) {
+        assert_eq!(serde_json::to_string(progress).unwrap(), line);
+        assert_eq!(serde_json::from_str::<TaskProgress>(line).unwrap(), *progress);
+    }
+
+    #[test]
+    fn a_line_names_further_attempts_alone() {
+        let mut progress = TaskProgress {
+            status: TaskStatus::Running,
+            start_ms: Some(1),
+            ..TaskProgress::default()
+        };
+        check(&progress, r#"{"status":"running","startMs":1}"#);
+        progress.retries = 2;
+        check(&progress, r#"{"status":"running","startMs":1,"retries":2}"#);
+    }
+
+    #[test]
+    fn attempts_are_served_from_the_second_on() {
+        let served = |retries| {
+            let name = "build".into();
+            let progress = TaskProgress {
+                retries,
+                ..TaskProgress::default()
+            };
+            let depends_on = Vec::new();
+            serde_json::to_value(ServedTasks(&[TaskRecord {
+                name,
+                depends_on,
+                progress,
+            }]))
+            .unwrap()[0]["attempt"]
+                .clone()
+        };
+        assert_eq!(served(0), serde_json::Value::Null);
+        assert_eq!(served(2), 3);
+    }
+}

@@ -50,7 +50,6 @@ pub(super) struct Context {
 
 /// How others stop a task while its worker waits for it. Exists from before the task's process until after its end.
 pub(super) struct Control {
-    stop_signal: Signal,
     state: Mutex<State>,
 }
 
@@ -65,6 +64,8 @@ struct State {
     /// How the main process ended, as soon as that is known.
     outcome: Option<Outcome>,
     worker: Option<Handles>,
+    /// What asks it to end.
+    stop_signal: Signal,
 }
 
 /// How the worker that has the task is reached.
@@ -94,9 +95,8 @@ enum Stage {
 }
 
 impl Control {
-    pub(super) fn new(stop_signal: StopSignal) -> Control {
+    pub(super) fn new() -> Control {
         Control {
-            stop_signal: Signal::from_named_raw(stop_signal.number).expect("definitions name signals that exist"),
             state: Mutex::new(State {
                 stage: Stage::Starting,
                 interrupt: false,
@@ -104,6 +104,7 @@ impl Control {
                 reported: false,
                 outcome: None,
                 worker: None,
+                stop_signal: Signal::INT,
             }),
         }
     }
@@ -115,7 +116,7 @@ impl Control {
             Stage::Starting => state.interrupt = true,
             Stage::Alive(leader) => {
                 state.interrupt = true;
-                self.ask_to_end(leader);
+                ask_to_end(leader, state.stop_signal);
             }
             Stage::Reaped => {}
         }
@@ -193,8 +194,10 @@ impl Control {
         }
     }
 
-    fn take_up(&self, handles: Handles) {
-        lock(&self.state).worker = Some(handles);
+    fn take_up(&self, handles: Handles, stop_signal: StopSignal) {
+        let mut state = lock(&self.state);
+        state.worker = Some(handles);
+        state.stop_signal = Signal::from_named_raw(stop_signal.number).expect("definitions name signals that exist");
     }
 
     /// There is a process now. Delivers what was asked for while it was made.
@@ -204,14 +207,8 @@ impl Control {
         if state.kill {
             signal(leader, Signal::KILL);
         } else if state.interrupt {
-            self.ask_to_end(leader);
+            ask_to_end(leader, state.stop_signal);
         }
-    }
-
-    fn ask_to_end(&self, leader: Pid) {
-        signal(leader, self.stop_signal);
-        // What is stopped would never take notice.
-        signal(leader, Signal::CONT);
     }
 
     fn signal(&self, signals: &[Signal]) {
@@ -277,6 +274,12 @@ fn reap(child: &mut Child, state: &mut State) {
     state.stage = Stage::Reaped;
 }
 
+fn ask_to_end(leader: Pid, stop_signal: Signal) {
+    signal(leader, stop_signal);
+    // What is stopped would never take notice.
+    signal(leader, Signal::CONT);
+}
+
 /// Sends to the group of this leader, which must not be reaped. Fails only where nothing is left, or where it belongs to
 /// another user: who looks at the group afterwards sees it.
 fn signal(leader: Pid, signal: Signal) {
@@ -302,10 +305,12 @@ pub(super) fn run(
         stopped: control.is_stopped(),
         note: String::new(),
     };
-    control.take_up(Handles {
+    let task = start.pipeline.task(start.task.index);
+    let handles = Handles {
         waker: Arc::clone(waker),
         cutter: output.cutter(),
-    });
+    };
+    control.take_up(handles, task.bounds.stop_signal);
     if control.is_called_off() {
         return not_started(CALLED_OFF.to_owned());
     }
@@ -313,8 +318,7 @@ pub(super) fn run(
         Ok(launch) => launch,
         Err(why) => return not_started(why),
     };
-    let task_name = &start.pipeline.task(start.task.index).name;
-    let pipes = match output.start(start.task, task_name, &context.settings.logs, &context.followers) {
+    let pipes = match output.start(start.task, &task.name, &context.settings.logs, &context.followers) {
         Ok(pipes) => pipes,
         Err(error) => return not_started(format!("failed to make a pipe: {}", cause(&error))),
     };

@@ -124,8 +124,7 @@ impl Workers {
 
     /// Registers the task, so that it can be stopped from now on. Drop what this returns, and it was never there.
     pub(crate) fn prepare(&self, start: TaskStart) -> PreparedTask {
-        let stop_signal = start.pipeline.task(start.task.index).bounds.stop_signal;
-        let control = Arc::new(Control::new(stop_signal));
+        let control = Arc::new(Control::new());
         lock(&self.shared.tasks).insert(start.task, Arc::clone(&control));
         let line = lock(&self.shared.lines).get(&start.task).cloned();
         PreparedTask {
