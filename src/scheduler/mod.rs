@@ -4,6 +4,9 @@
 //! come in as arguments, and what is to be done goes out as [`Order`]s. So every history can be replayed in a test,
 //! with simulated time, and a decision never waits for anything.
 //!
+//! Here is how jobs are accepted, started and ended. How tasks are stopped is in `stop`, whether they are tried again in
+//! `retry`, what an exit means in `judge`.
+//!
 //! Every call that changes something ends in `advance`, which starts what can start. The order of orders matters: a
 //! `Save` stands before the `StartTask` that must not happen without it.
 //!
