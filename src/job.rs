@@ -163,6 +163,9 @@ pub(crate) struct TaskProgress {
     pub end_ms: Option<i64>,
     #[serde(default, skip_serializing_if = "is_zero")]
     pub exit_code: i32,
+    /// Attempts behind the first one.
+    #[serde(default, skip_serializing_if = "is_none_at_all")]
+    pub retries: usize,
     /// Not empty exactly where the status is `error`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub error: String,
@@ -189,6 +192,9 @@ pub(crate) enum Change {
         #[serde(default, skip_serializing_if = "is_false")]
         fails_job: bool,
     },
+    /// A running job failed as a whole, which no task of it did.
+    #[serde(rename_all = "camelCase")]
+    Fail { job: JobId, error: String },
     /// It was decided to stop a running job.
     #[serde(rename_all = "camelCase")]
     Cancel { job: JobId, reason: String },
@@ -217,6 +223,7 @@ impl Change {
             Change::Job(record) => record.id,
             Change::Start { job, .. }
             | Change::Task { job, .. }
+            | Change::Fail { job, .. }
             | Change::Cancel { job, .. }
             | Change::DelayOver { job }
             | Change::End { job, .. }
@@ -230,6 +237,7 @@ impl Change {
         match self {
             Change::Job(_)
             | Change::Start { .. }
+            | Change::Fail { .. }
             | Change::Cancel { .. }
             | Change::End { .. }
             | Change::Forget { .. } => true,
@@ -277,6 +285,10 @@ impl JobRecord {
                 if let Some(task) = self.tasks.get_mut(*index) {
                     task.progress = progress.clone();
                 }
+            }
+            Change::Fail { error, .. } => {
+                self.errored = true;
+                self.last_error.clone_from(error);
             }
             Change::Cancel { reason, .. } => self.reason.clone_from(reason),
             Change::DelayOver { .. } => self.start_after_ms = None,
@@ -399,6 +411,8 @@ struct ServedTask<'a> {
     duration_ms: Option<i64>,
     skipped: bool,
     exit_code: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<usize>,
     errored: bool,
     #[serde(skip_serializing_if = "str::is_empty")]
     error: &'a str,
@@ -418,6 +432,7 @@ impl ServedTask<'_> {
             duration_ms: duration_ms(progress.start_ms, progress.end_ms),
             skipped: false,
             exit_code: progress.exit_code,
+            attempt: (progress.retries > 0).then_some(progress.retries + 1),
             errored: progress.status == TaskStatus::Error,
             error: &progress.error,
             note: &progress.note,
@@ -447,10 +462,58 @@ fn is_zero(value: &i32) -> bool {
     *value == 0
 }
 
+fn is_none_at_all(count: &usize) -> bool {
+    *count == 0
+}
+
 fn is_empty_map(map: &Arc<Variables>) -> bool {
     map.is_empty()
 }
 
 fn is_default_progress(progress: &TaskProgress) -> bool {
     *progress == TaskProgress::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(progress: &TaskProgress, line: &str) {
+        assert_eq!(serde_json::to_string(progress).unwrap(), line);
+        assert_eq!(serde_json::from_str::<TaskProgress>(line).unwrap(), *progress);
+    }
+
+    #[test]
+    fn a_line_names_further_attempts_alone() {
+        let mut progress = TaskProgress {
+            status: TaskStatus::Running,
+            start_ms: Some(1),
+            ..TaskProgress::default()
+        };
+        check(&progress, r#"{"status":"running","startMs":1}"#);
+        progress.retries = 2;
+        check(&progress, r#"{"status":"running","startMs":1,"retries":2}"#);
+    }
+
+    #[test]
+    fn attempts_are_served_from_the_second_on() {
+        let served = |retries| {
+            let name = "build".into();
+            let progress = TaskProgress {
+                retries,
+                ..TaskProgress::default()
+            };
+            let depends_on = Vec::new();
+            serde_json::to_value(ServedTasks(&[TaskRecord {
+                name,
+                depends_on,
+                progress,
+            }]))
+            .unwrap()[0]["attempt"]
+                .clone()
+        };
+        assert_eq!(served(0), serde_json::Value::Null);
+        assert_eq!(served(2), 3);
+    }
 }

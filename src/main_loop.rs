@@ -256,6 +256,10 @@ impl MainLoop {
                         launches.push(task);
                     }
                 }
+                Order::TellRetry { task, pipeline, text } => {
+                    log::info(&text, &[("job", &task.job), ("task", &pipeline.task(task.index).name)]);
+                    self.workers.tell_retry(task, &pipeline, &text);
+                }
                 Order::StopTask(task) => self.workers.interrupt(task),
                 Order::KillTask(task) => self.workers.kill(task),
                 Order::AbandonTask(task) => self.workers.abandon(task),
@@ -330,6 +334,7 @@ fn report(change: &Change) {
                 );
             }
         }
+        Change::Fail { job, error } => log::warning("job fails", &[("job", job), ("error", error)]),
         Change::Cancel { job, reason } => log::info("job is being stopped", &[("job", job), ("reason", reason)]),
         Change::DelayOver { .. } => {}
         Change::End {

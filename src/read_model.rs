@@ -103,6 +103,7 @@ impl Image {
             }
             Change::Start { job, .. }
             | Change::Task { job, .. }
+            | Change::Fail { job, .. }
             | Change::Cancel { job, .. }
             | Change::DelayOver { job }
             | Change::End { job, .. } => self.apply_to(*job, change),

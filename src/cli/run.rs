@@ -367,6 +367,7 @@ impl Witness for Telling {
             Change::Task { index, .. } => vec![*index],
             Change::Job(_)
             | Change::Start { .. }
+            | Change::Fail { .. }
             | Change::Cancel { .. }
             | Change::DelayOver { .. }
             | Change::Forget { .. } => Vec::new(),

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::definition::bounds::Bounds;
 use crate::definition::complaint::shown;
 use crate::definition::fields::{Findings, Reader, field};
 use crate::definition::order;
@@ -13,7 +14,7 @@ use crate::definition::parse::Node;
 use crate::definition::{ON_ERROR, Pipeline, Queue, Task};
 use crate::template::Delimiters;
 
-const PIPELINE_KEYS: [&str; 13] = [
+const PIPELINE_KEYS: [&str; 16] = [
     "tasks",
     "concurrency",
     "queue_limit",
@@ -27,11 +28,34 @@ const PIPELINE_KEYS: [&str; 13] = [
     ON_ERROR,
     "shell",
     "delimiters",
+    "timeout",
+    "stop_signal",
+    "kill_grace",
 ];
 
-const TASK_KEYS: [&str; 5] = ["script", "depends_on", "allow_failure", "env", "shell"];
+const TASK_KEYS: [&str; 10] = [
+    "script",
+    "depends_on",
+    "allow_failure",
+    "env",
+    "shell",
+    "timeout",
+    "stop_signal",
+    "kill_grace",
+    "interruptible",
+    "retry",
+];
 
-const ON_ERROR_KEYS: [&str; 3] = ["script", "env", "shell"];
+const ON_ERROR_KEYS: [&str; 8] = [
+    "script",
+    "env",
+    "shell",
+    "timeout",
+    "stop_signal",
+    "kill_grace",
+    "interruptible",
+    "retry",
+];
 
 /// A log is named after its task, with an ending: file names have at most 255 bytes.
 const MAX_TASK_NAME_BYTES: usize = 200;
@@ -91,6 +115,7 @@ fn pipeline(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Pipeline
     let continue_running_tasks_after_failure = reader
         .boolean(entries, "continue_running_tasks_after_failure")
         .unwrap_or(false);
+    let timeout = reader.time_limit(entries, "timeout");
     let retention_period_ms = reader.duration(entries, "retention_period");
     if retention_period_ms == Some(0) {
         // Whoever waits for the end of a job would be told that it never was.
@@ -101,6 +126,7 @@ fn pipeline(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Pipeline
     let shared = Shared {
         shell: reader.shell(entries),
         delimiters: reader.delimiters(entries).unwrap_or(Delimiters::Both),
+        bounds: reader.shared_bounds(entries),
     };
     let on_error = field(entries, ON_ERROR).and_then(|node| on_error(reader, name, node, &shared));
     let (tasks, file_order) = tasks(reader, name, entries, &shared);
@@ -110,6 +136,7 @@ fn pipeline(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Pipeline
         queue,
         start_delay_ms,
         continue_running_tasks_after_failure,
+        timeout,
         retention_period_ms,
         retention_count,
         env,
@@ -188,6 +215,7 @@ fn queue(reader: &mut Reader<'_>, entries: &[(String, Node)], start_delay_ms: i6
 struct Shared {
     shell: Option<Vec<String>>,
     delimiters: Delimiters,
+    bounds: Bounds,
 }
 
 fn on_error(reader: &mut Reader<'_>, pipeline: &str, node: &Node, shared: &Shared) -> Option<Task> {
@@ -196,7 +224,7 @@ fn on_error(reader: &mut Reader<'_>, pipeline: &str, node: &Node, shared: &Share
     for key in ["depends_on", "allow_failure"] {
         if field(entries, key).is_some() {
             reader.error(format!(
-                "has the key `{key}`, but it runs once, after all others; expected `script`, `env` and `shell` alone"
+                "has the key `{key}`, but it runs after all others, and its own failure changes nothing; remove it"
             ));
         }
     }
@@ -209,6 +237,7 @@ fn on_error(reader: &mut Reader<'_>, pipeline: &str, node: &Node, shared: &Share
         allow_failure: false,
         env: reader.environment(entries),
         shell: reader.shell(entries).or_else(|| shared.shell.clone()),
+        bounds: reader.bounds(entries, &shared.bounds),
     })
 }
 
@@ -312,6 +341,7 @@ fn task<'n>(reader: &mut Reader<'_>, name: &str, node: &'n Node, shared: &Shared
         allow_failure: reader.boolean(entries, "allow_failure").unwrap_or(false),
         env: reader.environment(entries),
         shell: reader.shell(entries).or_else(|| shared.shell.clone()),
+        bounds: reader.bounds(entries, &shared.bounds),
     };
     Some((task, reader.depends_on(entries)))
 }

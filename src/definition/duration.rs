@@ -17,6 +17,9 @@ const UNITS: [(&str, u128); 5] = [
 /// Go's longest duration, 292 years: a moment this far from now still is a moment.
 const MAX_NANOSECONDS: u128 = i64::MAX.unsigned_abs() as u128;
 
+/// The same in milliseconds, rounded up as every duration is.
+pub(crate) const MAX_MILLISECONDS: i64 = i64::MAX / 1_000_000 + 1;
+
 /// Fractions are exact to this many digits, finer than a nanosecond in every unit.
 const FRACTION_DIGITS: usize = 15;
 
@@ -62,6 +65,31 @@ pub(crate) fn parse(text: &str) -> Result<i64, String> {
     }
     let milliseconds = nanoseconds.div_ceil(NANOSECONDS_PER_MILLISECOND);
     Ok(i64::try_from(milliseconds).expect("the longest duration has fewer milliseconds than an i64 holds"))
+}
+
+/// The shortest way to write so many milliseconds: `1m30s`, `1.5s`.
+pub(crate) fn print(milliseconds: i64) -> String {
+    let mut text = String::new();
+    let mut rest = milliseconds;
+    for (unit, length) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000)] {
+        if rest >= length {
+            text.push_str(&format!("{}{unit}", rest / length));
+            rest %= length;
+        }
+    }
+    let (seconds, fraction) = (rest / 1_000, rest % 1_000);
+    if rest == 0 && !text.is_empty() {
+        return text;
+    }
+    if seconds == 0 && text.is_empty() && fraction > 0 {
+        return format!("{fraction}ms");
+    }
+    text.push_str(&seconds.to_string());
+    if fraction > 0 {
+        text.push_str(format!(".{fraction:03}").trim_end_matches('0'));
+    }
+    text.push('s');
+    text
 }
 
 fn unknown_form(text: &str) -> String {
@@ -132,6 +160,27 @@ mod tests {
         check("0.333333333333333333s", 334);
         check("106751d", 9_223_286_400_000);
         check("007s", 7_000);
+    }
+
+    #[test]
+    fn milliseconds_print_as_durations() {
+        for (milliseconds, expected) in [
+            (0, "0s"),
+            (1, "1ms"),
+            (250, "250ms"),
+            (1_500, "1.5s"),
+            (1_050, "1.05s"),
+            (5_000, "5s"),
+            (60_000, "1m"),
+            (90_000, "1m30s"),
+            (60_250, "1m0.25s"),
+            (5_400_000, "1h30m"),
+            (90_000_000, "1d1h"),
+        ] {
+            assert_eq!(print(milliseconds), expected);
+            assert_eq!(parse(expected), Ok(milliseconds));
+        }
+        assert_eq!(parse("106751d23h47m16.854775807s"), Ok(MAX_MILLISECONDS));
     }
 
     #[test]

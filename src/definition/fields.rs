@@ -85,7 +85,7 @@ impl Reader<'_> {
         }
     }
 
-    fn unexpected(&mut self, node: &Node, key: &str, expected: &str) {
+    pub(super) fn unexpected(&mut self, node: &Node, key: &str, expected: &str) {
         // A phrase is not a key of the file.
         let place = if key.contains(' ') {
             key.to_owned()
@@ -431,7 +431,7 @@ pub(crate) fn field<'n>(entries: &'n [(String, Node)], key: &str) -> Option<&'n 
     (!value.is_null()).then_some(value)
 }
 
-fn described(node: &Node) -> String {
+pub(super) fn described(node: &Node) -> String {
     match node {
         Node::Scalar { kind: Kind::Null, .. } => "null".to_owned(),
         Node::Scalar {

@@ -1,12 +1,13 @@
 //! What the definition files say, checked: the types that everything else works with.
 //!
 //! `find` looks for the files, `load` reads them, `parse` turns YAML into nodes that keep the text of every scalar,
-//! `check` turns the nodes into [`Pipelines`] (`fields` reads the single keys, `order` the dependencies) and collects every
-//! complaint. Nothing here knows of jobs, processes or the state on disk.
+//! `check` turns the nodes into [`Pipelines`] (`fields` and `bounds` read the single keys, `order` the dependencies) and
+//! collects every complaint. Nothing here knows of jobs, processes or the state on disk.
 //!
 //! Surprise: the tasks of a [`Pipeline`] are not kept in file order but in the order in which jobs list them, in
 //! which every task stands behind all that it depends on. `file_order` remembers the other one.
 
+pub(crate) mod bounds;
 mod check;
 mod complaint;
 pub(crate) mod duration;
@@ -24,6 +25,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use self::bounds::{Bounds, TimeLimit};
 pub(crate) use self::complaint::{Complaint, shown};
 pub(crate) use self::find::{Search, find};
 pub(crate) use self::load::{Loaded, load, load_files};
@@ -47,6 +49,8 @@ pub(crate) struct Pipeline {
     pub start_delay_ms: i64,
     /// True: after a failure, tasks that do not depend on the failed one still run.
     pub continue_running_tasks_after_failure: bool,
+    /// Of a job, from its start; `on_error` is outside of it.
+    pub timeout: Option<TimeLimit>,
     pub retention_period_ms: Option<i64>,
     pub retention_count: Option<usize>,
     /// Environment of every task; a task's own wins.
@@ -86,6 +90,7 @@ pub(crate) struct Task {
     pub env: Vec<(String, String)>,
     /// The task's or else the pipeline's shell with its arguments; `None`: prunner's default shell.
     pub shell: Option<Vec<String>>,
+    pub bounds: Bounds,
 }
 
 impl Task {
@@ -104,6 +109,7 @@ impl Pipeline {
             queue: Queue::Append { limit: None },
             start_delay_ms: 0,
             continue_running_tasks_after_failure: false,
+            timeout: None,
             retention_period_ms: None,
             retention_count: None,
             env: Vec::new(),

@@ -2,6 +2,7 @@
 //!
 //! Here are the helpers that the tests share; none touches a file.
 
+mod bounds;
 mod mistakes;
 mod samples;
 mod valid;

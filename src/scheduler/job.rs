@@ -1,11 +1,12 @@
 //! One job that has not ended, and its tasks. Unaware of other jobs, of places and of limits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::orders::{Failure, Outcome, TaskExit};
-use crate::definition::{Pipeline, Task};
-use crate::job::{JobId, JobRecord, JobStatus, TaskProgress, TaskRecord, TaskStatus};
+use super::judge::join_notes;
+use super::orders::Failure;
+use crate::definition::Pipeline;
+use crate::job::{JobId, JobRecord, JobStatus, TaskProgress, TaskRecord};
 use crate::template::Variables;
 
 /// A job that waits or runs. One that ended is dropped: what is left of it is its record, outside of the scheduler.
@@ -24,6 +25,10 @@ pub(super) struct Job {
     pub failure: Option<Failure>,
     /// Why it was told to stop. Decides what it ends as, whatever its tasks then do.
     pub canceled: Option<String>,
+    /// When it is over its time limit (monotonic); `None`: it has none, or that no longer matters.
+    pub timeout_at_ms: Option<i64>,
+    /// It is over its time limit: no task of it runs on but `on_error`.
+    pub is_timed_out: bool,
     /// Empty while the job waits.
     pub tasks: Vec<TaskState>,
     /// For each task, how many of those it depends on are not done yet.
@@ -36,6 +41,10 @@ pub(super) struct Job {
     file_places: Vec<usize>,
     /// Tasks that wait for others. Ready ones are not counted.
     blocked: usize,
+    /// Tasks that wait for the delay before their next attempt. Those whose delay is over are in `ready`.
+    pub delayed: usize,
+    /// What there was to say of attempts that failed, by task.
+    notes: BTreeMap<usize, String>,
     /// Tasks that have a process, or wait for the save that allows them one.
     pub active: usize,
     /// A task of it has ended: then the record that it runs is on disk.
@@ -70,19 +79,66 @@ pub(super) enum TaskState {
     /// Waits for its dependencies, or for one of the tasks that run to make room.
     Waiting,
     Running {
-        start_ms: i64,
+        attempt: Attempt,
+        /// Monotonic milliseconds.
+        timeout_at_ms: Option<i64>,
     },
     /// It was told to stop; killed at `kill_at_ms` (monotonic) if something is left of it then.
     Stopping {
-        start_ms: i64,
+        attempt: Attempt,
+        why: StopReason,
         kill_at_ms: i64,
     },
     /// It was killed; given up at `give_up_at_ms` (monotonic) if something is left of it even then.
     Killed {
-        start_ms: i64,
+        attempt: Attempt,
+        why: StopReason,
         give_up_at_ms: i64,
     },
+    /// Something is left of it that can't be killed; its exit is reported all the same.
+    GivenUp {
+        attempt: Attempt,
+        why: StopReason,
+    },
+    /// Its attempt failed and another follows. It holds no place among the tasks that run.
+    Between {
+        failed: Attempt,
+        /// Monotonic milliseconds; `None`: the delay is over, it is ready.
+        due_at_ms: Option<i64>,
+    },
     Ended(TaskEnd),
+}
+
+/// One of the attempts that a task is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Attempt {
+    /// Counted from 1.
+    pub number: usize,
+    /// Of the first attempt: when the task started, by the wall.
+    pub start_ms: i64,
+}
+
+/// Why a task was told to stop. What comes later does not change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StopReason {
+    /// A user, or a stop of prunner.
+    Cancel,
+    /// Another task of its job failed.
+    FailFast,
+    /// It ran longer than it may.
+    Timeout,
+    /// Its job did.
+    JobTimeout,
+}
+
+impl StopReason {
+    /// Whether it stops a task that other tasks' failures don't.
+    pub(super) fn spares_nothing(self) -> bool {
+        match self {
+            StopReason::Cancel | StopReason::Timeout | StopReason::JobTimeout => true,
+            StopReason::FailFast => false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,12 +162,16 @@ impl Job {
             phase: JobPhase::Waiting { not_before_ms },
             failure: None,
             canceled: None,
+            timeout_at_ms: None,
+            is_timed_out: false,
             tasks: Vec::new(),
             open_dependencies: Vec::new(),
             ready: BTreeSet::new(),
             ready_markers: Vec::new(),
             file_places: Vec::new(),
             blocked: 0,
+            delayed: 0,
+            notes: BTreeMap::new(),
             active: 0,
             start_is_saved: false,
         }
@@ -169,12 +229,18 @@ impl Job {
     }
 
     pub(super) fn is_stopped(&self) -> bool {
-        self.canceled.is_some() || (self.failure.is_some() && !self.pipeline.continue_running_tasks_after_failure)
+        self.canceled.is_some()
+            || self.is_timed_out
+            || (self.failure.is_some() && !self.pipeline.continue_running_tasks_after_failure)
     }
 
     /// Nothing of it runs, and nothing of it will, as things stand.
     pub(super) fn is_at_rest(&self) -> bool {
-        self.active == 0 && self.ready.is_empty() && self.ready_markers.is_empty() && self.blocked == 0
+        self.active == 0
+            && self.ready.is_empty()
+            && self.ready_markers.is_empty()
+            && self.blocked == 0
+            && self.delayed == 0
     }
 
     /// Makes `on_error` its last task, ready to start.
@@ -202,18 +268,78 @@ impl Job {
         }
     }
 
-    /// Cancels every task that has not started. Returns their indices.
-    pub(super) fn cancel_waiting(&mut self) -> Vec<usize> {
-        let waiting: Vec<usize> = (0..self.tasks.len())
-            .filter(|&index| self.tasks[index] == TaskState::Waiting)
-            .collect();
-        for &index in &waiting {
-            self.tasks[index] = TaskState::Ended(TaskEnd::Canceled);
+    /// The place of a task in `ready`.
+    fn place_of(&self, index: usize) -> usize {
+        self.file_places.get(index).copied().unwrap_or(index)
+    }
+
+    /// The delay before the next attempt of a task is over.
+    pub(super) fn end_delay(&mut self, index: usize) {
+        let TaskState::Between { failed, .. } = self.tasks[index] else {
+            unreachable!("a delay ends with the wait for it");
+        };
+        self.delayed -= 1;
+        self.set_between(index, failed, None);
+    }
+
+    /// Its attempt failed, another follows: as soon as there is room, or not before `due_at_ms`.
+    pub(super) fn set_between(&mut self, index: usize, failed: Attempt, due_at_ms: Option<i64>) {
+        self.tasks[index] = TaskState::Between { failed, due_at_ms };
+        if due_at_ms.is_some() {
+            self.delayed += 1;
+        } else {
+            self.ready.insert(self.place_of(index));
         }
-        self.ready.clear();
+    }
+
+    /// What there is to say of an attempt that failed is said in the end.
+    pub(super) fn keep_note(&mut self, index: usize, note: &str) {
+        let kept = self.notes.remove(&index).unwrap_or_default();
+        let note = join_notes(&kept, note);
+        if !note.is_empty() {
+            self.notes.insert(index, note);
+        }
+    }
+
+    pub(super) fn take_note(&mut self, index: usize) -> String {
+        self.notes.remove(&index).unwrap_or_default()
+    }
+
+    /// Cancels every task that has no process, but for those that are between two attempts and that `why` spares. Returns
+    /// their indices, with the states that they had.
+    pub(super) fn cancel_waiting(&mut self, why: StopReason) -> Vec<(usize, TaskState)> {
+        let mut canceled = Vec::new();
+        for index in 0..self.tasks.len() {
+            let state = self.tasks[index];
+            match state {
+                TaskState::Waiting => {}
+                TaskState::Between { .. } if why.spares_nothing() || !self.is_spared(index) => {}
+                TaskState::Between { .. }
+                | TaskState::Running { .. }
+                | TaskState::Stopping { .. }
+                | TaskState::Killed { .. }
+                | TaskState::GivenUp { .. }
+                | TaskState::Ended(_) => continue,
+            }
+            if let TaskState::Between { due_at_ms: Some(_), .. } = state {
+                self.delayed -= 1;
+            }
+            self.tasks[index] = TaskState::Ended(TaskEnd::Canceled);
+            canceled.push((index, state));
+        }
+        let is_between = |place: &usize| {
+            let index = self.pipeline.file_order.get(*place).copied().unwrap_or(*place);
+            matches!(self.tasks.get(index), Some(TaskState::Between { .. }))
+        };
+        self.ready.retain(is_between);
         self.ready_markers.clear();
         self.blocked = 0;
-        waiting
+        canceled
+    }
+
+    /// A failure elsewhere lets it end.
+    pub(super) fn is_spared(&self, index: usize) -> bool {
+        self.pipeline.task(index).bounds.uninterruptible
     }
 
     /// Cancels every task that depends on `index`, directly or not, for it will never be done. Returns their indices.
@@ -256,92 +382,4 @@ pub(super) fn task_records(pipeline: &Pipeline) -> Vec<TaskRecord> {
             progress: TaskProgress::default(),
         })
         .collect()
-}
-
-/// What an exit means for a task that started at `start_ms` and that we may have told to stop: its progress, and
-/// whether it failed by itself.
-pub(super) fn judge(task: &Task, state: TaskState, exit: TaskExit, end_ms: i64) -> (TaskProgress, bool) {
-    let (TaskState::Running { start_ms } | TaskState::Stopping { start_ms, .. } | TaskState::Killed { start_ms, .. }) =
-        state
-    else {
-        unreachable!("exits come from tasks that were started");
-    };
-    let TaskExit {
-        outcome,
-        stopped,
-        mut note,
-    } = exit;
-    // Where somebody signals prunner and its tasks at once, the task may be gone before our signal can reach it: it is a
-    // stopped task all the same, if it ended in the way of one.
-    let stopped = stopped
-        || (!matches!(state, TaskState::Running { .. })
-            && matches!(outcome, Outcome::Signaled(SIGINT | SIGTERM) | Outcome::Exited(130)));
-    let (status, exit_code, error) = match outcome {
-        Outcome::Exited(0) => (TaskStatus::Done, 0, String::new()),
-        Outcome::Exited(130 | 137) | Outcome::Signaled(_) | Outcome::NotStarted(_) if stopped => {
-            (TaskStatus::Canceled, -1, String::new())
-        }
-        Outcome::Exited(code) => (TaskStatus::Error, code, format!("exit status {code}")),
-        Outcome::Signaled(signal) => (
-            TaskStatus::Error,
-            128 + signal,
-            format!("signal: {}", signal_name(signal)),
-        ),
-        Outcome::NotStarted(why) => (TaskStatus::Error, -1, why),
-        Outcome::WantsTerminal => (TaskStatus::Error, -1, "wants the terminal; tasks have none".to_owned()),
-    };
-    let (status, error) = if status == TaskStatus::Error && task.allow_failure && !stopped {
-        if exit_code == -1 {
-            note = join_notes(&note, &error);
-        }
-        (TaskStatus::Done, String::new())
-    } else {
-        (status, error)
-    };
-    let failed = status == TaskStatus::Error && !stopped;
-    (
-        TaskProgress {
-            status,
-            start_ms: Some(start_ms),
-            end_ms: Some(end_ms),
-            exit_code,
-            error,
-            note,
-        },
-        failed,
-    )
-}
-
-fn join_notes(first: &str, second: &str) -> String {
-    if first.is_empty() {
-        second.to_owned()
-    } else {
-        format!("{first}; {second}")
-    }
-}
-
-const SIGINT: i32 = 2;
-const SIGTERM: i32 = 15;
-
-/// The names that the old server printed, which are those of Go.
-fn signal_name(signal: i32) -> String {
-    let name = match signal {
-        1 => "hangup",
-        2 => "interrupt",
-        3 => "quit",
-        4 => "illegal instruction",
-        5 => "trace/breakpoint trap",
-        6 => "aborted",
-        7 => "bus error",
-        8 => "floating point exception",
-        9 => "killed",
-        10 => "user defined signal 1",
-        11 => "segmentation fault",
-        12 => "user defined signal 2",
-        13 => "broken pipe",
-        14 => "alarm clock",
-        15 => "terminated",
-        other => return format!("signal {other}"),
-    };
-    name.to_owned()
 }

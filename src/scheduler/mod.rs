@@ -4,16 +4,22 @@
 //! come in as arguments, and what is to be done goes out as [`Order`]s. So every history can be replayed in a test,
 //! with simulated time, and a decision never waits for anything.
 //!
+//! Here is how jobs are accepted, started and ended. How tasks are stopped is in `stop`, whether they are tried again in
+//! `retry`, what an exit means in `judge`.
+//!
 //! Every call that changes something ends in `advance`, which starts what can start. The order of orders matters: a
 //! `Save` stands before the `StartTask` that must not happen without it.
 //!
 //! Surprise: a job that ended is not kept. What is left of it here is its id and its end, for retention.
 
 mod job;
+mod judge;
 mod lane;
 mod orders;
+mod retry;
 #[cfg(test)]
 mod simulation;
+mod stop;
 #[cfg(test)]
 mod tests;
 mod variables;
@@ -29,7 +35,8 @@ use crate::definition::{Pipeline, Pipelines, shown};
 use crate::job::{Change, JobId, JobRecord, JobStatus, TaskProgress, TaskRef, TaskStatus};
 use crate::template::Variables;
 use crate::timestamp::Timestamp;
-use job::{Job, JobPhase, TaskEnd, TaskState, judge, task_records};
+use job::{Attempt, Job, JobPhase, StopReason, TaskEnd, TaskState, task_records};
+use judge::judge;
 use lane::{Full, Lane, Place};
 
 pub(crate) use orders::{Failure, Order, Outcome, ScheduleRequest, TaskExit, TaskStart};
@@ -38,10 +45,6 @@ pub(crate) use orders::{Failure, Order, Outcome, ScheduleRequest, TaskExit, Task
 pub(crate) const MAX_WAITING_JOBS: usize = 10_000;
 /// Bytes of variables, as JSON text, of all jobs that wait.
 pub(crate) const MAX_WAITING_BYTES: usize = 256 * 1024 * 1024;
-/// How long after the kill a task that still lives is given up: what a kill does not end in this time, it never will
-/// (another user's process, one that is stuck in the kernel).
-const GIVE_UP_MS: i64 = 5_000;
-
 /// What holds for the whole process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -112,12 +115,17 @@ impl fmt::Display for ScheduleError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotLive;
 
-/// What happens to a job or task at a moment, unless something else happens first.
+/// What happens to a job or task at a moment, unless something else happens first. Of what is due in the same millisecond,
+/// the first one here comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     DelayOver(JobId),
     Kill(TaskRef),
     GiveUp(TaskRef),
+    /// A task's own limit is the more telling one: it comes before its job's.
+    Timeout(TaskRef),
+    JobTimeout(JobId),
+    Retry(TaskRef),
 }
 
 /// All jobs that wait or run, and the rules between them.
@@ -358,9 +366,14 @@ impl Scheduler {
         if self.shutdown == Some(Shutdown::Drain) && is_interrupted(&exit) {
             // The interrupt that we got was sent to the tasks too. This one needs no more to be told.
             let state = self.task_state(task);
-            if let TaskState::Running { start_ms } = *state {
-                let kill_at_ms = now.mono_ms;
-                *state = TaskState::Stopping { start_ms, kill_at_ms };
+            let before = *state;
+            if let TaskState::Running { attempt, .. } = before {
+                *state = TaskState::Stopping {
+                    attempt,
+                    why: StopReason::Cancel,
+                    kill_at_ms: now.mono_ms,
+                };
+                self.drop_timers(task, before);
             }
             self.stop_running(now, task.job, "prunner was stopped".to_owned());
         }
@@ -372,18 +385,14 @@ impl Scheduler {
         job.active -= 1;
         job.start_is_saved = true;
         self.running_tasks -= 1;
-        match state {
-            TaskState::Stopping { kill_at_ms, .. } => {
-                self.timers.remove(&(kill_at_ms, Timer::Kill(task)));
+        let mut verdict = judge(&job.pipeline, task.index, state, exit, now.wall_ms);
+        self.drop_timers(task, state);
+        if !self.retry(now, task, &verdict) {
+            if verdict.attempt.number > 1 {
+                self.join_notes(task, &mut verdict.progress);
             }
-            TaskState::Killed { give_up_at_ms, .. } => {
-                self.timers.remove(&(give_up_at_ms, Timer::GiveUp(task)));
-            }
-            TaskState::Waiting | TaskState::Running { .. } | TaskState::Ended(_) => {}
+            self.end_task(now, task, verdict.progress, verdict.failed);
         }
-        let pipeline = Arc::clone(&job.pipeline);
-        let (progress, failed) = judge(pipeline.task(task.index), state, exit, now.wall_ms);
-        self.end_task(now, task, progress, failed);
         self.advance(now);
     }
 
@@ -437,7 +446,9 @@ impl Scheduler {
             .iter()
             .filter_map(|&(at_ms, timer)| match timer {
                 Timer::Kill(task) => Some((at_ms, task)),
-                Timer::DelayOver(_) | Timer::GiveUp(_) => None,
+                Timer::DelayOver(_) | Timer::GiveUp(_) | Timer::Timeout(_) | Timer::JobTimeout(_) | Timer::Retry(_) => {
+                    None
+                }
             })
             .collect();
         for (at_ms, task) in kills {
@@ -473,20 +484,11 @@ impl Scheduler {
                         .set_due(job.place);
                     self.orders.push(Order::Save(Change::DelayOver { job: id }));
                 }
-                Timer::Kill(task) => {
-                    let give_up_at_ms = now.mono_ms + GIVE_UP_MS;
-                    let state = self.task_state(task);
-                    let TaskState::Stopping { start_ms, .. } = *state else {
-                        unreachable!("a task's timer is removed when it ends");
-                    };
-                    *state = TaskState::Killed {
-                        start_ms,
-                        give_up_at_ms,
-                    };
-                    self.timers.insert((give_up_at_ms, Timer::GiveUp(task)));
-                    self.orders.push(Order::KillTask(task));
-                }
-                Timer::GiveUp(task) => self.orders.push(Order::AbandonTask(task)),
+                Timer::Kill(task) => self.kill(now, task),
+                Timer::GiveUp(task) => self.give_up(task),
+                Timer::Timeout(task) => self.time_out(now, task),
+                Timer::JobTimeout(id) => self.time_out_job(now, id),
+                Timer::Retry(task) => self.end_delay(now, task),
             }
         }
         self.advance(now);
@@ -567,6 +569,11 @@ impl Scheduler {
             .expect("a job has a lane")
             .running += 1;
         job.start(turn);
+        if let Some(limit) = &job.pipeline.timeout {
+            let at_ms = now.mono_ms.saturating_add(limit.ms);
+            job.timeout_at_ms = Some(at_ms);
+            self.timers.insert((at_ms, Timer::JobTimeout(id)));
+        }
         self.proceed(now, id);
     }
 
@@ -591,11 +598,27 @@ impl Scheduler {
     fn start_task(&mut self, now: Timestamp, task: TaskRef) {
         let job = self.jobs.get_mut(&task.job).expect("a job with ready tasks is known");
         let is_on_error = matches!(job.phase, JobPhase::OnError { .. });
-        let state = TaskState::Running { start_ms: now.wall_ms };
-        if is_on_error {
+        let attempt = match job.tasks.get(task.index) {
+            Some(&TaskState::Between { failed, .. }) => Attempt {
+                number: failed.number + 1,
+                ..failed
+            },
+            Some(_) | None => Attempt {
+                number: 1,
+                start_ms: now.wall_ms,
+            },
+        };
+        let limit = job.pipeline.task(task.index).bounds.timeout.as_ref();
+        let timeout_at_ms = limit.map(|limit| now.mono_ms.saturating_add(limit.ms));
+        let state = TaskState::Running { attempt, timeout_at_ms };
+        if task.index == job.tasks.len() {
+            // `on_error` is listed from its start on.
             job.tasks.push(state);
         } else {
             job.tasks[task.index] = state;
+        }
+        if let Some(at_ms) = timeout_at_ms {
+            self.timers.insert((at_ms, Timer::Timeout(task)));
         }
         job.active += 1;
         self.running_tasks += 1;
@@ -608,7 +631,8 @@ impl Scheduler {
         let after_save = !job.start_is_saved;
         let progress = TaskProgress {
             status: TaskStatus::Running,
-            start_ms: Some(now.wall_ms),
+            start_ms: Some(attempt.start_ms),
+            retries: attempt.number - 1,
             ..TaskProgress::default()
         };
         self.save_task(task, progress, false);
@@ -637,15 +661,27 @@ impl Scheduler {
             });
         }
         let is_on_error = task.index >= job.pipeline.tasks.len();
+        if failed
+            && !is_on_error
+            && let Some(failure) = job.failure.as_mut().filter(|failure| failure.task_name.is_empty())
+        {
+            // The job failed as a whole while this one ran.
+            *failure = Failure {
+                task_name: Arc::clone(&job.pipeline.task(task.index).name),
+                exit_code: progress.exit_code,
+                error: progress.error.clone(),
+            };
+        }
         self.save_task(task, progress, fails_job);
         let job = self.jobs.get_mut(&task.job).expect("it was there above");
         if is_on_error {
             // Nothing depends on it, and its own failure changes nothing else.
         } else if fails_job && job.is_stopped() {
-            self.stop_tasks(now, task.job);
+            self.stop_tasks(now, task.job, StopReason::FailFast);
         } else if end != TaskEnd::Done {
-            let canceled = job.cancel_dependents(task.index);
-            self.save_canceled(task.job, canceled);
+            for index in job.cancel_dependents(task.index) {
+                self.save_canceled(now, TaskRef { index, ..task }, TaskState::Waiting);
+            }
         } else {
             job.release_dependents(task.index);
         }
@@ -710,11 +746,13 @@ impl Scheduler {
             && job.pipeline.on_error.is_some()
         {
             job.enter_on_error(turn);
+            self.drop_job_timeout(id);
             self.pass_markers(now, id);
             if !self.jobs[&id].is_at_rest() {
                 return false;
             }
         }
+        self.drop_job_timeout(id);
         let job = &self.jobs[&id];
         let status = job.status_at_end();
         let reason = job.canceled.clone().unwrap_or_default();
@@ -737,42 +775,11 @@ impl Scheduler {
         true
     }
 
-    /// Decides that a running job is canceled, and stops what runs of it.
-    fn stop_running(&mut self, now: Timestamp, id: JobId, reason: String) {
-        let job = self.jobs.get_mut(&id).expect("the caller has seen it");
-        if job.canceled.is_some() {
-            return;
-        }
-        job.canceled = Some(reason.clone());
-        self.orders.push(Order::Save(Change::Cancel { job: id, reason }));
-        self.stop_tasks(now, id);
-        self.proceed(now, id);
-    }
-
-    /// No task of the job starts any more, and those that run are told to stop.
-    fn stop_tasks(&mut self, now: Timestamp, id: JobId) {
-        let kill_at_ms = now.mono_ms + self.limits.kill_grace_ms;
-        let job = self.jobs.get_mut(&id).expect("the caller has seen it");
-        let canceled = job.cancel_waiting();
-        for (index, state) in job.tasks.iter_mut().enumerate() {
-            if let TaskState::Running { start_ms } = *state {
-                let task = TaskRef { job: id, index };
-                *state = TaskState::Stopping { start_ms, kill_at_ms };
-                self.timers.insert((kill_at_ms, Timer::Kill(task)));
-                self.orders.push(Order::StopTask(task));
-            }
-        }
-        self.save_canceled(id, canceled);
-    }
-
-    fn save_canceled(&mut self, job: JobId, indices: Vec<usize>) {
-        for index in indices {
-            let progress = TaskProgress {
-                status: TaskStatus::Canceled,
-                ..TaskProgress::default()
-            };
-            self.save_task(TaskRef { job, index }, progress, false);
-        }
+    /// What there was to say of the attempts before the last one stands first.
+    fn join_notes(&mut self, task: TaskRef, progress: &mut TaskProgress) {
+        let job = self.jobs.get_mut(&task.job).expect("the caller has seen it");
+        job.keep_note(task.index, &progress.note);
+        progress.note = job.take_note(task.index);
     }
 
     fn save_task(&mut self, task: TaskRef, progress: TaskProgress, fails_job: bool) {
@@ -840,14 +847,6 @@ impl Scheduler {
             .entry(Arc::clone(pipeline))
             .or_insert_with(|| Lane::undefined(Arc::clone(pipeline)));
         lane.remember(id, started, now.mono_ms);
-    }
-
-    fn task_state(&mut self, task: TaskRef) -> &mut TaskState {
-        &mut self
-            .jobs
-            .get_mut(&task.job)
-            .expect("a task's timer is removed with its job")
-            .tasks[task.index]
     }
 }
 

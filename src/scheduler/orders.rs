@@ -16,7 +16,14 @@ pub(crate) enum Order {
         /// The first tasks of a job wait until the record that their job runs is on disk.
         after_save: bool,
     },
-    /// Interrupt the task's processes.
+    /// An attempt failed and another follows: the log of the task's standard error says so, before the output of that one.
+    TellRetry {
+        task: TaskRef,
+        pipeline: Arc<Pipeline>,
+        /// One line without its end.
+        text: String,
+    },
+    /// Ask the task's processes to end.
     StopTask(TaskRef),
     /// Its grace is over: kill what is left of it.
     KillTask(TaskRef),
@@ -36,7 +43,7 @@ pub(crate) struct TaskStart {
     pub failure: Option<Failure>,
 }
 
-/// The first task of a job that failed by itself.
+/// The first task of a job that failed by itself; without a name: the job failed as a whole, while no task ran.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub task_name: Arc<str>,

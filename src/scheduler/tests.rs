@@ -3,6 +3,8 @@
 //! Jobs are called 1, 2, … in the order of the requests. Time is in milliseconds and begins at 0; `at` moves it on and
 //! ticks at every deadline on the way.
 
+mod bounds;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -229,6 +231,7 @@ impl Play {
                 // No file holds the end of a delay.
                 Order::Save(_)
                 | Order::StartTask { .. }
+                | Order::TellRetry { .. }
                 | Order::StopTask(_)
                 | Order::KillTask(_)
                 | Order::AbandonTask(_)
@@ -261,6 +264,7 @@ impl Play {
                 }
                 text
             }
+            Order::TellRetry { task, text, .. } => format!("{}: {text}", self.name(*task)),
             Order::StopTask(task) => format!("stop {}", self.name(*task)),
             Order::KillTask(task) => format!("kill {}", self.name(*task)),
             Order::AbandonTask(task) => format!("abandon {}", self.name(*task)),
@@ -320,6 +324,7 @@ impl Play {
                     }
                 }
             }
+            Change::Fail { job, error } => format!("{} fails: {error}", number(*job)),
             Change::Cancel { job, reason: why } => format!("{} is told to stop{}", number(*job), reason(why)),
             Change::DelayOver { job } => format!("{} is due", number(*job)),
             Change::End {

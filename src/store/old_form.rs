@@ -232,6 +232,7 @@ impl OldTask {
                 start_ms: time(self.start.as_ref()),
                 end_ms: time(self.end.as_ref()),
                 exit_code,
+                retries: 0,
                 error,
                 note: String::new(),
             },

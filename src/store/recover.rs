@@ -260,13 +260,14 @@ impl Loaded {
                 self.apply(&Change::Start { job: id, start_ms });
                 self.apply(&change);
             }
-            Change::Cancel { .. } if status == Some(JobStatus::Waiting) => {
+            Change::Cancel { .. } | Change::Fail { .. } if status == Some(JobStatus::Waiting) => {
                 let start_ms = live_record(&self.image, id).map_or(0, |record| record.created_ms);
                 self.apply(&Change::Start { job: id, start_ms });
                 self.apply(&change);
             }
             Change::Start { .. }
             | Change::Task { .. }
+            | Change::Fail { .. }
             | Change::Cancel { .. }
             | Change::DelayOver { .. }
             | Change::End { .. }

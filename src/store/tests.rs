@@ -89,6 +89,13 @@ fn end(number: u128, status: JobStatus) -> Change {
     }
 }
 
+fn fail(number: u128) -> Change {
+    Change::Fail {
+        job: id(number),
+        error: "job timed out after 1h".to_owned(),
+    }
+}
+
 /// One job that succeeded, one that ran, one that was told to stop, one that waits, one that was forgotten.
 fn history() -> Vec<Change> {
     vec![
@@ -101,6 +108,7 @@ fn history() -> Vec<Change> {
         task(2, 0, TaskStatus::Done),
         job(3),
         start(3),
+        fail(3),
         Change::Cancel {
             job: id(3),
             reason: "canceled by anna".to_owned(),
@@ -270,6 +278,11 @@ fn what_was_saved_is_found_again() {
             .json()
             .contains("\"reason\":\"canceled by anna\"")
     );
+    let failed = recovered.image.job(id(3)).unwrap().json();
+    assert!(
+        failed.contains("\"errored\":true,\"lastError\":\"job timed out after 1h\""),
+        "{failed}"
+    );
     assert_eq!(recovered.messages, Vec::<String>::new());
 
     // The clean exit wrote each job as one line; the next start ends what ran, and a further one finds that.
@@ -358,6 +371,8 @@ fn a_damaged_journal_is_kept_and_written_anew() {
 fn a_lost_start_does_not_run_a_job_twice() {
     let bed = Bed::new();
     bed.write(JOURNAL, &lines(&[job(1), task(1, 0, TaskStatus::Done)]));
+    assert_eq!(shown(&bed.recover().image), ["1 interrupted"]);
+    bed.write(JOURNAL, &lines(&[job(1), fail(1)]));
     assert_eq!(shown(&bed.recover().image), ["1 interrupted"]);
 }
 

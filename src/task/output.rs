@@ -405,6 +405,22 @@ fn write_to(path: &Path, file: &mut Option<File>, bytes: &[u8], written: &mut us
     Ok(())
 }
 
+/// Appends a line of prunner's own to what a task has printed so far. Nobody else may write to that log meanwhile. What
+/// can't be written is left out.
+pub(super) fn append_line(
+    task: TaskRef,
+    task_name: &Arc<str>,
+    settings: &Settings,
+    followers: &Arc<Followers>,
+    text: &str,
+) {
+    let mut log = Log::new(task, task_name, StreamKind::Stderr, settings, followers);
+    let end = log.path.as_ref().and_then(|path| read_end(path, 0).ok());
+    let breaks = end.is_some_and(|end| end.last().is_some_and(|&byte| byte != b'\n'));
+    let line_end = if breaks { "\n" } else { "" };
+    log.write(format!("{line_end}{text}\n").as_bytes());
+}
+
 /// Opens a log to append to it; makes it and its directory where they are missing, for this user's eyes only, whatever the
 /// umask.
 fn create_log(path: &Path) -> io::Result<File> {

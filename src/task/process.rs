@@ -24,6 +24,7 @@ use super::group::{LOOK_AGAIN, ProcessTable};
 use super::output::{Cutter, Output, Starts};
 use super::script::{LONGEST_ARGUMENT, READ_STANDARD_INPUT, wrap};
 use super::{Settings, cause, lock};
+use crate::definition::bounds::StopSignal;
 use crate::scheduler::{Outcome, TaskExit, TaskStart};
 use crate::template::{Scope, Variables};
 use crate::waker::Waker;
@@ -63,6 +64,8 @@ struct State {
     /// How the main process ended, as soon as that is known.
     outcome: Option<Outcome>,
     worker: Option<Handles>,
+    /// What asks it to end.
+    stop_signal: Signal,
 }
 
 /// How the worker that has the task is reached.
@@ -101,6 +104,7 @@ impl Control {
                 reported: false,
                 outcome: None,
                 worker: None,
+                stop_signal: Signal::INT,
             }),
         }
     }
@@ -112,7 +116,7 @@ impl Control {
             Stage::Starting => state.interrupt = true,
             Stage::Alive(leader) => {
                 state.interrupt = true;
-                interrupt(leader);
+                ask_to_end(leader, state.stop_signal);
             }
             Stage::Reaped => {}
         }
@@ -190,8 +194,10 @@ impl Control {
         }
     }
 
-    fn take_up(&self, handles: Handles) {
-        lock(&self.state).worker = Some(handles);
+    fn take_up(&self, handles: Handles, stop_signal: StopSignal) {
+        let mut state = lock(&self.state);
+        state.worker = Some(handles);
+        state.stop_signal = Signal::from_named_raw(stop_signal.number).expect("definitions name signals that exist");
     }
 
     /// There is a process now. Delivers what was asked for while it was made.
@@ -201,7 +207,7 @@ impl Control {
         if state.kill {
             signal(leader, Signal::KILL);
         } else if state.interrupt {
-            interrupt(leader);
+            ask_to_end(leader, state.stop_signal);
         }
     }
 
@@ -268,8 +274,8 @@ fn reap(child: &mut Child, state: &mut State) {
     state.stage = Stage::Reaped;
 }
 
-fn interrupt(leader: Pid) {
-    signal(leader, Signal::INT);
+fn ask_to_end(leader: Pid, stop_signal: Signal) {
+    signal(leader, stop_signal);
     // What is stopped would never take notice.
     signal(leader, Signal::CONT);
 }
@@ -299,10 +305,12 @@ pub(super) fn run(
         stopped: control.is_stopped(),
         note: String::new(),
     };
-    control.take_up(Handles {
+    let task = start.pipeline.task(start.task.index);
+    let handles = Handles {
         waker: Arc::clone(waker),
         cutter: output.cutter(),
-    });
+    };
+    control.take_up(handles, task.bounds.stop_signal);
     if control.is_called_off() {
         return not_started(CALLED_OFF.to_owned());
     }
@@ -310,8 +318,7 @@ pub(super) fn run(
         Ok(launch) => launch,
         Err(why) => return not_started(why),
     };
-    let task_name = &start.pipeline.task(start.task.index).name;
-    let pipes = match output.start(start.task, task_name, &context.settings, &context.followers) {
+    let pipes = match output.start(start.task, &task.name, &context.settings, &context.followers) {
         Ok(pipes) => pipes,
         Err(error) => return not_started(format!("failed to make a pipe: {}", cause(&error))),
     };
@@ -376,7 +383,7 @@ impl<'a> Launch<'a> {
         Ok(Launch {
             program: find_program(name, path).map_err(|why| format!("failed to start the shell `{name}`: {why}"))?,
             shell,
-            text: wrap(&lines, task.allow_failure),
+            text: wrap(&lines, task.allow_failure, task.bounds.stop_signal),
             environment,
         })
     }
@@ -560,7 +567,7 @@ fn clear_group(
         if kill {
             control.signal(&[Signal::KILL]);
         } else if !terminated {
-            // The children that a shell starts with `&` ignore the interrupt.
+            // The children that a shell starts with `&` ignore an interrupt.
             control.signal(&[Signal::TERM, Signal::CONT]);
             terminated = true;
         }

@@ -1,8 +1,10 @@
 //! Makes of the lines of a script the text that a shell gets.
 //!
 //! Lines are separate: the task fails at the first whose status is not 0. Yet all run in one shell, so that what one sets is
-//! there for the next. Unaware of processes. The surprise: no loop and no positional parameters drive the lines, so
+//! there for the next. Unaware of processes and of who stops them. The surprise: no loop and no positional parameters drive the lines, so
 //! that `break`, `$1` and `$#` mean in a line what they mean in a script.
+
+use crate::definition::bounds::StopSignal;
 
 /// One argument can have 128 KiB on Linux; a longer text goes through standard input.
 pub(super) const LONGEST_ARGUMENT: usize = 100 * 1024;
@@ -12,9 +14,13 @@ pub(super) const READ_STANDARD_INPUT: &str = r#"eval "$(cat)" </dev/null"#;
 
 /// The text for the shell. Each line is quoted and evaluated by itself, so that an open quote in one does not swallow the
 /// next.
-pub(super) fn wrap(lines: &[String], allow_failure: bool) -> String {
+pub(super) fn wrap(lines: &[String], allow_failure: bool, stop_signal: StopSignal) -> String {
     // An interrupted script ends behind the command that runs, with that command's status, and never goes on.
-    let mut text = String::from("trap 'exit $(($? ? $? : 130))' INT");
+    let mut text = format!(
+        "trap 'exit $(($? ? $? : {}))' {}",
+        stop_signal.exit_code(),
+        stop_signal.name
+    );
     for (index, line) in lines.iter().enumerate() {
         if index > 0 && !allow_failure {
             text.push_str("\ncase $? in 0) ;; *) exit \"$?\" ;; esac");
@@ -41,7 +47,7 @@ mod tests {
     #[track_caller]
     fn check(lines: &[&str], allow_failure: bool, expected: &str) {
         let lines: Vec<String> = lines.iter().map(|&line| line.to_owned()).collect();
-        assert_eq!(wrap(&lines, allow_failure), expected);
+        assert_eq!(wrap(&lines, allow_failure, StopSignal::default()), expected);
     }
 
     #[test]
@@ -60,6 +66,12 @@ mod tests {
             true,
             "trap 'exit $(($? ? $? : 130))' INT\neval ' a'\ncase $? in 0) ;; *) __prunner_status=$? ;; esac\nexit \"${__prunner_status:-0}\"",
         );
+    }
+
+    #[test]
+    fn the_trap_names_the_signal_that_stops_the_task() {
+        let text = wrap(&["make".to_owned()], false, StopSignal::for_tests(15));
+        assert_eq!(text, "trap 'exit $(($? ? $? : 143))' TERM\neval ' make'");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::group::{ProcessTable, timespec_until};
 use super::*;
+use crate::definition::bounds::{Bounds, StopSignal};
 use crate::definition::{Pipeline, Queue, Task};
 use crate::job::TaskRef;
 use crate::scheduler::{Failure, Outcome, TaskExit, TaskStart};
@@ -150,6 +151,7 @@ fn task(lines: &[&str]) -> Task {
         allow_failure: false,
         env: Vec::new(),
         shell: None,
+        bounds: Bounds::default(),
     }
 }
 
@@ -161,6 +163,7 @@ fn pipeline(task: Task) -> Pipeline {
         queue: Queue::Append { limit: None },
         start_delay_ms: 0,
         continue_running_tasks_after_failure: false,
+        timeout: None,
         retention_period_ms: None,
         retention_count: None,
         env: Vec::new(),
@@ -348,6 +351,41 @@ fn an_interrupted_script_does_not_go_on() {
     bed.workers.interrupt(start.task);
     assert_eq!(bed.exit(&start), exited(143, true));
     assert_eq!(bed.stdout(&start), output);
+}
+
+fn stopped_by(signal: Signal, shell: &str, line: &str) -> TaskStart {
+    let mut task = task(&[line, "echo later"]);
+    task.bounds.stop_signal = StopSignal::for_tests(signal.as_raw());
+    task.shell = Some(vec![shell.to_owned()]);
+    start(pipeline(task))
+}
+
+#[test]
+fn a_task_is_stopped_by_the_signal_that_it_names() {
+    for signal in [Signal::TERM, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2] {
+        let bed = Bed::new();
+        let start = stopped_by(signal, "sh", "echo main=$$; exec sleep 1000");
+        bed.launch(&start);
+        wait_until_it_is(process_in(&bed.wait_for(&start, "\n"), "main"), "sleep");
+        bed.workers.interrupt(start.task);
+        assert_eq!(bed.exit(&start), signaled(signal, true));
+    }
+}
+
+#[test]
+fn a_script_that_is_stopped_ends_with_the_number_of_its_signal() {
+    for shell in ["sh", "bash"] {
+        for signal in [Signal::TERM, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::WINCH] {
+            let bed = Bed::new();
+            let start = stopped_by(signal, shell, "sleep 1000 & echo main=$$; wait");
+            bed.launch(&start);
+            let output = bed.wait_for(&start, "\n");
+            wait_until_it_waits(process_in(&output, "main"));
+            bed.workers.interrupt(start.task);
+            assert_eq!(bed.exit(&start), exited(128 + signal.as_raw(), true), "{shell}");
+            assert_eq!(bed.stdout(&start), output);
+        }
+    }
 }
 
 #[test]
@@ -631,6 +669,47 @@ fn logs_are_made_at_their_first_byte_for_this_user_alone() {
     assert_eq!(mode(&log), 0o600);
     assert_eq!(mode(log.parent().unwrap()), 0o700);
     assert_eq!(mode(bed.logs()), 0o700);
+}
+
+fn retry(bed: &Bed, start: &TaskStart, text: &str) {
+    bed.workers.tell_retry(start.task, &start.pipeline, text);
+}
+
+#[test]
+fn what_comes_between_two_attempts_stands_between_their_outputs() {
+    let bed = Bed::new();
+    let start = script(&["echo attempt >&2; printf open >&2"]);
+    bed.run(&start);
+    for number in 2..20 {
+        // Both write it that can; it is there once and at its place.
+        retry(&bed, &start, &format!("attempt {number} starts now"));
+        bed.run(&start);
+    }
+    let between: String = (2..20)
+        .map(|number| format!("open\nprunner: attempt {number} starts now\nattempt\n"))
+        .collect();
+    assert_eq!(bed.stderr(&start), format!("attempt\n{between}open"));
+}
+
+#[test]
+fn the_line_is_there_before_the_next_attempt_is() {
+    let bed = Bed::new();
+    let start = script(&["true"]);
+    bed.run(&start);
+    let waker = Arc::new(Waker::new().unwrap());
+    let _follower = bed
+        .followers
+        .register(start.task, StreamKind::Stderr, Arc::clone(&waker));
+    retry(&bed, &start, "attempt 2 starts in 5s");
+    let mut waited_for = [PollFd::new(&waker, PollFlags::IN)];
+    let ready = poll(
+        &mut waited_for,
+        timespec_until(Some(Instant::now() + PATIENCE)).as_ref(),
+    );
+    assert_eq!(ready, Ok(1));
+    assert_eq!(bed.stderr(&start), "prunner: attempt 2 starts in 5s\n");
+    bed.run(&start);
+    assert_eq!(bed.stderr(&start), "prunner: attempt 2 starts in 5s\n");
 }
 
 #[test]

@@ -17,9 +17,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::follow::Followers;
 use super::group::ProcessTable;
-use super::output::{Output, Starts};
+use super::output::{Output, Starts, append_line};
 use super::process::{self, Context, Control};
 use super::{Settings, cause, lock};
+use crate::definition::Pipeline;
 use crate::job::TaskRef;
 use crate::scheduler::{Outcome, TaskExit, TaskStart};
 use crate::waker::Waker;
@@ -47,6 +48,17 @@ struct Shared {
     /// Every task that was prepared and is not reported.
     tasks: Mutex<HashMap<TaskRef, Arc<Control>>>,
     pool: Mutex<Pool>,
+    /// Lines between two attempts that are not written yet.
+    lines: Mutex<HashMap<TaskRef, Arc<Line>>>,
+}
+
+/// What is said in a task's log before its next attempt. Whoever comes first writes it: a worker at once, so that it can be
+/// read while the task waits, or the one that has the next attempt, so that it stands before that one's output.
+struct Line {
+    task: TaskRef,
+    task_name: Arc<str>,
+    text: String,
+    is_written: Mutex<bool>,
 }
 
 struct Pool {
@@ -59,13 +71,22 @@ struct Pool {
 struct IdleWorker {
     number: u64,
     /// `None`: end.
-    orders: Sender<Option<Assignment>>,
+    orders: Sender<Option<Work>>,
+}
+
+/// What a worker does next.
+#[derive(Clone)]
+enum Work {
+    Run(Assignment),
+    Write(Arc<Line>),
 }
 
 #[derive(Clone)]
 struct Assignment {
     start: TaskStart,
     control: Arc<Control>,
+    /// To be written before it starts.
+    line: Option<Arc<Line>>,
 }
 
 impl Workers {
@@ -90,6 +111,7 @@ impl Workers {
                 },
                 report,
                 tasks: Mutex::default(),
+                lines: Mutex::default(),
                 pool: Mutex::new(Pool {
                     idle: Vec::new(),
                     next_number: 1,
@@ -103,8 +125,9 @@ impl Workers {
     pub(crate) fn prepare(&self, start: TaskStart) -> PreparedTask {
         let control = Arc::new(Control::new());
         lock(&self.shared.tasks).insert(start.task, Arc::clone(&control));
+        let line = lock(&self.shared.lines).get(&start.task).cloned();
         PreparedTask {
-            assignment: Some(Assignment { start, control }),
+            assignment: Some(Assignment { start, control, line }),
             shared: Arc::clone(&self.shared),
         }
     }
@@ -125,10 +148,22 @@ impl Workers {
             self.shared.end(&assignment, exit);
             return;
         }
-        self.shared.hand_over(assignment);
+        self.shared.hand_over(Work::Run(assignment));
     }
 
-    /// SIGINT, then SIGCONT, to all processes of the task. Nothing happens if it has ended.
+    /// Says in the log of the task's standard error what comes between the attempt that has ended and the next one.
+    pub(crate) fn tell_retry(&self, task: TaskRef, pipeline: &Pipeline, text: &str) {
+        let line = Arc::new(Line {
+            task,
+            task_name: Arc::clone(&pipeline.task(task.index).name),
+            text: format!("prunner: {text}"),
+            is_written: Mutex::new(false),
+        });
+        lock(&self.shared.lines).insert(task, Arc::clone(&line));
+        self.shared.hand_over(Work::Write(line));
+    }
+
+    /// The task's stop signal, then SIGCONT, to all its processes. Nothing happens if it has ended.
     pub(crate) fn interrupt(&self, task: TaskRef) {
         if let Some(control) = self.shared.control(task) {
             control.interrupt();
@@ -235,13 +270,30 @@ impl Shared {
         }
     }
 
-    fn hand_over(self: &Arc<Self>, assignment: Assignment) {
+    fn write(&self, line: &Arc<Line>) {
+        {
+            let mut is_written = lock(&line.is_written);
+            if !*is_written {
+                let Context {
+                    settings, followers, ..
+                } = &self.context;
+                append_line(line.task, &line.task_name, settings, followers, &line.text);
+                *is_written = true;
+            }
+        }
+        let mut lines = lock(&self.lines);
+        if lines.get(&line.task).is_some_and(|known| Arc::ptr_eq(known, line)) {
+            lines.remove(&line.task);
+        }
+    }
+
+    fn hand_over(self: &Arc<Self>, work: Work) {
         let mut pool = lock(&self.pool);
         if let Some(worker) = pool.idle.pop() {
             drop(pool);
             worker
                 .orders
-                .send(Some(assignment))
+                .send(Some(work))
                 .expect("an idle worker waits until it is taken out of the list");
             return;
         }
@@ -249,18 +301,26 @@ impl Shared {
         pool.next_number += 1;
         drop(pool);
         // The thread takes its own along also where it can't be made.
-        let for_worker = assignment.clone();
+        let for_worker = work.clone();
         let shared = Arc::clone(self);
         let spawned = thread::Builder::new()
             .name(format!("worker {number}"))
-            .spawn(move || work(&shared, number, for_worker));
+            .spawn(move || live(&shared, number, for_worker));
         if let Err(error) = spawned {
-            self.end(&assignment, no_worker(&error));
+            self.refuse(&work, &error);
+        }
+    }
+
+    /// There is no worker for it. A line is left to the next attempt.
+    fn refuse(&self, work: &Work, error: &io::Error) {
+        match work {
+            Work::Run(assignment) => self.end(assignment, no_worker(error)),
+            Work::Write(_) => {}
         }
     }
 
     /// Whether there will be more to do.
-    fn join_idle(&self, number: u64, orders: &Sender<Option<Assignment>>) -> bool {
+    fn join_idle(&self, number: u64, orders: &Sender<Option<Work>>) -> bool {
         let mut pool = lock(&self.pool);
         if !pool.is_closed {
             pool.idle.push(IdleWorker {
@@ -272,7 +332,7 @@ impl Shared {
     }
 
     /// Returns what to do next, or `None`: end.
-    fn wait_for_work(&self, number: u64, orders: &Receiver<Option<Assignment>>) -> Option<Assignment> {
+    fn wait_for_work(&self, number: u64, orders: &Receiver<Option<Work>>) -> Option<Work> {
         match orders.recv_timeout(LINGER) {
             Ok(order) => return order,
             Err(RecvTimeoutError::Timeout) => {}
@@ -302,16 +362,30 @@ fn no_worker(error: &io::Error) -> TaskExit {
 }
 
 /// The life of a worker.
-fn work(shared: &Arc<Shared>, number: u64, first: Assignment) {
+fn live(shared: &Arc<Shared>, number: u64, first: Work) {
     let tools = Output::new(number).and_then(|output| Ok((output, Arc::new(Waker::new()?))));
     let (mut output, waker) = match tools {
         Ok(tools) => tools,
-        Err(error) => return shared.end(&first, no_worker(&error)),
+        Err(error) => return shared.refuse(&first, &error),
     };
     let (sender, orders) = bounded(1);
     let mut next = Some(first);
-    while let Some(assignment) = next {
-        let Assignment { start, control } = &assignment;
+    while let Some(work) = next {
+        let assignment = match work {
+            Work::Run(assignment) => assignment,
+            Work::Write(line) => {
+                shared.write(&line);
+                next = shared
+                    .join_idle(number, &sender)
+                    .then(|| shared.wait_for_work(number, &orders))
+                    .flatten();
+                continue;
+            }
+        };
+        let Assignment { start, control, line } = &assignment;
+        if let Some(line) = line {
+            shared.write(line);
+        }
         let run = AssertUnwindSafe(|| process::run(start, control, &shared.context, &mut output, &waker));
         let Ok(exit) = catch_unwind(run) else {
             // A bug, which the panic has told of. A task without an end would keep its job, and prunner, for ever.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it can't go on")]
 
 mod api;
+mod beyond;
 mod checks;
 mod client;
 mod data_directory;

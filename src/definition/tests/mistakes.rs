@@ -108,7 +108,8 @@ fn unknown_keys() {
             "W has the unknown key `retention_period_hours`, which is ignored; did you mean `retention_period`?",
             "W has the unknown key `prio`, which is ignored; expected one of `tasks`, `concurrency`, `queue_limit`, \
              `queue_strategy`, `queue_partition_limit`, `start_delay`, `continue_running_tasks_after_failure`, \
-             `retention_period`, `retention_count`, `env`, `on_error`, `shell`, `delimiters`",
+             `retention_period`, `retention_count`, `env`, `on_error`, `shell`, `delimiters`, `timeout`, `stop_signal`, \
+             `kill_grace`",
             "W task `on_error` of pipeline `p` has the unknown key `shel`, which is ignored; did you mean `shell`?",
             "W task `t` of pipeline `p` has the unknown key `scripts`, which is ignored; did you mean `script`?",
         ],
@@ -533,10 +534,10 @@ fn what_on_error_may_not_have() {
     check_pipeline(
         "{tasks: {t: }, on_error: {depends_on: [t], allow_failure: false}}",
         &[
-            "E task `on_error` of pipeline `p` has the key `depends_on`, but it runs once, after all others; expected \
-             `script`, `env` and `shell` alone",
-            "E task `on_error` of pipeline `p` has the key `allow_failure`, but it runs once, after all others; expected \
-             `script`, `env` and `shell` alone",
+            "E task `on_error` of pipeline `p` has the key `depends_on`, but it runs after all others, and its own failure \
+             changes nothing; remove it",
+            "E task `on_error` of pipeline `p` has the key `allow_failure`, but it runs after all others, and its own \
+             failure changes nothing; remove it",
         ],
     );
     check_pipeline(

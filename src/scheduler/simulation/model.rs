@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::shape::{OnError, Shape};
+use super::shape::{Course, OnError, Shape};
 use crate::definition::Queue;
 use crate::job::{Change, JobId, JobRecord, JobStatus, TaskProgress, TaskRef, TaskStatus};
 use crate::scheduler::{Order, Outcome, PipelineView, ScheduleError, TaskExit};
@@ -38,10 +38,18 @@ pub(super) struct Model {
     expected_ends: BTreeMap<JobId, JobStatus>,
     expected_cancels: BTreeSet<JobId>,
     expected_exit: Option<(TaskRef, TaskProgress, bool)>,
+    /// Instead of its end: the first words that are said of it, and when it is due.
+    expected_retry: Option<(TaskRef, String, Option<i64>)>,
+    expected_stops: BTreeMap<TaskRef, Why>,
+    expected_failures: BTreeSet<JobId>,
     expected_start: Option<TaskRef>,
 }
 
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each remembers one thing that happened, whatever else did"
+)]
 pub(super) struct ModelJob {
     pub pipeline: String,
     shape: Arc<Shape>,
@@ -54,7 +62,12 @@ pub(super) struct ModelJob {
     replaces: Option<JobId>,
     pub state: State,
     tasks: Vec<ModelTask>,
+    /// It failed, by a task or by its time.
+    has_failed: bool,
+    /// The first task that failed.
     failed_task: Option<usize>,
+    is_timed_out: bool,
+    timeout_at_ms: Option<i64>,
     is_canceled: bool,
     had_exit: bool,
 }
@@ -70,16 +83,62 @@ pub(super) enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ModelTask {
     Waiting,
-    Running,
-    Stopping { since_ms: i64 },
-    Killed { since_ms: i64 },
-    Abandoned,
+    /// Which attempt it is, from 1, and when that is over its time.
+    Running {
+        attempt: usize,
+        timeout_at_ms: Option<i64>,
+    },
+    Stopping {
+        attempt: usize,
+        why: Why,
+        since_ms: i64,
+    },
+    Killed {
+        attempt: usize,
+        why: Why,
+        since_ms: i64,
+    },
+    Abandoned {
+        attempt: usize,
+        why: Why,
+    },
+    /// Its last attempt failed; the next one is due then, or now.
+    Between {
+        attempt: usize,
+        due_at_ms: Option<i64>,
+    },
     Ended(TaskStatus),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    Cancel,
+    FailFast,
+    Timeout,
+    JobTimeout,
 }
 
 impl ModelTask {
     fn is_active(self) -> bool {
-        !matches!(self, ModelTask::Waiting | ModelTask::Ended(_))
+        !matches!(
+            self,
+            ModelTask::Waiting | ModelTask::Between { .. } | ModelTask::Ended(_)
+        )
+    }
+
+    fn is_running(self) -> bool {
+        matches!(self, ModelTask::Running { .. })
+    }
+
+    /// The attempt that was started last, and why it is stopped.
+    fn attempt(self) -> (usize, Option<Why>) {
+        match self {
+            ModelTask::Waiting | ModelTask::Ended(_) => (0, None),
+            ModelTask::Running { attempt, .. } | ModelTask::Between { attempt, .. } => (attempt, None),
+            ModelTask::Stopping { attempt, why, .. }
+            | ModelTask::Killed { attempt, why, .. }
+            | ModelTask::Abandoned { attempt, why } => (attempt, Some(why)),
+        }
     }
 }
 
@@ -99,7 +158,27 @@ pub(super) enum Decision {
 
 impl ModelJob {
     fn is_stopped(&self) -> bool {
-        self.is_canceled || (self.failed_task.is_some() && !self.shape.keeps_going)
+        self.is_canceled || self.is_timed_out || (self.has_failed && !self.shape.keeps_going)
+    }
+
+    fn course(&self, index: usize) -> &Course {
+        let task = self.shape.tasks.get(index);
+        task.map_or(&self.shape.on_error_course, |task| &task.course)
+    }
+
+    /// No attempt of it starts any more.
+    fn is_barred(&self, index: usize) -> bool {
+        if index == self.shape.tasks.len() {
+            return self.is_canceled;
+        }
+        self.is_canceled || self.is_timed_out || (self.is_stopped() && !self.course(index).is_spared)
+    }
+
+    /// The job's limit still holds.
+    fn job_timeout(&self) -> Option<i64> {
+        let handles_error = self.owes_on_error() || self.tasks.len() > self.shape.tasks.len();
+        let holds = self.state == State::Running && !handles_error && !self.is_canceled;
+        self.timeout_at_ms.filter(|_| holds && !self.is_timed_out)
     }
 
     /// Nothing is in the way of this task, but for the limit on all.
@@ -127,7 +206,7 @@ impl ModelJob {
     fn owes_on_error(&self) -> bool {
         self.state == State::Running
             && self.shape.on_error.is_some()
-            && self.failed_task.is_some()
+            && self.has_failed
             && !self.is_canceled
             && self.tasks.len() == self.shape.tasks.len()
             && self.all_ended()
@@ -143,7 +222,15 @@ impl ModelJob {
     fn next_task(&self) -> Option<usize> {
         let mut in_order = self.shape.file_order.iter().copied();
         in_order
-            .find(|&index| !self.is_marker(index) && self.may_run(index))
+            .find(|&index| {
+                let is_due = matches!(self.tasks[index], ModelTask::Between { due_at_ms: None, .. });
+                !self.is_marker(index) && (self.may_run(index) || is_due)
+            })
+            .or_else(|| {
+                let on_error = self.tasks.get(self.shape.tasks.len());
+                let is_due = matches!(on_error, Some(ModelTask::Between { due_at_ms: None, .. }));
+                is_due.then_some(self.shape.tasks.len())
+            })
             .or_else(|| {
                 let owes = self.owes_on_error() && self.shape.on_error == Some(OnError::Script);
                 owes.then_some(self.shape.tasks.len())
@@ -153,7 +240,7 @@ impl ModelJob {
     fn status_at_end(&self) -> JobStatus {
         if self.is_canceled {
             JobStatus::Canceled
-        } else if self.failed_task.is_some() {
+        } else if self.has_failed {
             JobStatus::Failed
         } else {
             JobStatus::Succeeded
@@ -184,6 +271,9 @@ impl Model {
             expected_ends: BTreeMap::new(),
             expected_cancels: BTreeSet::new(),
             expected_exit: None,
+            expected_retry: None,
+            expected_stops: BTreeMap::new(),
+            expected_failures: BTreeSet::new(),
             expected_start: None,
         }
     }
@@ -266,7 +356,10 @@ impl Model {
             replaces: None,
             state: State::Asked,
             tasks: Vec::new(),
+            has_failed: false,
             failed_task: None,
+            is_timed_out: false,
+            timeout_at_ms: None,
             is_canceled: false,
             had_exit: false,
         };
@@ -286,7 +379,7 @@ impl Model {
             }
             State::Running => {
                 if !self.jobs[&id].is_canceled {
-                    self.expected_cancels.insert(id);
+                    self.expect_cancel(id);
                 }
                 true
             }
@@ -295,8 +388,76 @@ impl Model {
     }
 
     pub(super) fn will_stop_all(&mut self) {
-        let running = self.running.iter().copied();
-        self.expected_cancels = running.filter(|id| !self.jobs[id].is_canceled).collect();
+        for id in self.running.clone() {
+            if !self.jobs[&id].is_canceled {
+                self.expect_cancel(id);
+            }
+        }
+    }
+
+    fn expect_cancel(&mut self, id: JobId) {
+        self.expected_cancels.insert(id);
+        self.expect_stops(id, Why::Cancel);
+    }
+
+    /// What runs of the job and was not told to stop yet.
+    fn expect_stops(&mut self, id: JobId, why: Why) {
+        let job = &self.jobs[&id];
+        for (index, task) in job.tasks.iter().enumerate() {
+            let is_spared = why == Why::FailFast && job.course(index).is_spared;
+            if task.is_running() && !is_spared {
+                self.expected_stops.entry(TaskRef { job: id, index }).or_insert(why);
+            }
+        }
+    }
+
+    /// What is due by now, in the order in which it was.
+    pub(super) fn will_tick(&mut self, now: Timestamp) {
+        let mut due = Vec::new();
+        for (&id, job) in &self.jobs {
+            due.extend(job.job_timeout().map(|at_ms| (at_ms, 1, TaskRef { job: id, index: 0 })));
+            for (index, task) in job.tasks.iter().enumerate() {
+                let task_ref = TaskRef { job: id, index };
+                match *task {
+                    ModelTask::Running {
+                        timeout_at_ms: Some(at_ms),
+                        ..
+                    } => due.push((at_ms, 0, task_ref)),
+                    ModelTask::Between {
+                        due_at_ms: Some(at_ms), ..
+                    } => due.push((at_ms, 2, task_ref)),
+                    ModelTask::Waiting
+                    | ModelTask::Running { .. }
+                    | ModelTask::Stopping { .. }
+                    | ModelTask::Killed { .. }
+                    | ModelTask::Abandoned { .. }
+                    | ModelTask::Between { .. }
+                    | ModelTask::Ended(_) => {}
+                }
+            }
+        }
+        due.retain(|&(at_ms, ..)| at_ms <= now.mono_ms);
+        due.sort();
+        for (_, kind, task) in due {
+            let job = self.jobs.get_mut(&task.job).unwrap();
+            match kind {
+                0 => {
+                    self.expected_stops.entry(task).or_insert(Why::Timeout);
+                }
+                1 => {
+                    job.is_timed_out = true;
+                    if !job.has_failed {
+                        self.expected_failures.insert(task.job);
+                    }
+                    self.expect_stops(task.job, Why::JobTimeout);
+                }
+                _ => {
+                    if let ModelTask::Between { due_at_ms, .. } = &mut job.tasks[task.index] {
+                        *due_at_ms = None;
+                    }
+                }
+            }
+        }
     }
 
     pub(super) fn will_exit(&mut self, now: Timestamp, task: TaskRef, exit: &TaskExit) {
@@ -307,30 +468,78 @@ impl Model {
         if was_interrupted && !job.is_canceled {
             self.expected_cancels.insert(task.job);
         }
+        let course = job.course(task.index);
+        let (attempt, why) = job.tasks[task.index].attempt();
+        let caught = 128 + course.signal;
         let was_stopped = exit.stopped
-            || was_interrupted
-            || (job.tasks[task.index] != ModelTask::Running
-                && matches!(exit.outcome, Outcome::Signaled(2 | 15) | Outcome::Exited(130)));
+            || ((why.is_some() || was_interrupted)
+                && match exit.outcome {
+                    Outcome::Signaled(signal) => signal == 2 || signal == 15 || signal == course.signal,
+                    Outcome::Exited(code) => code == caught,
+                    Outcome::NotStarted(_) | Outcome::WantsTerminal => false,
+                });
+        let is_over_time = was_stopped && matches!(why, Some(Why::Timeout | Why::JobTimeout));
         let forgives = job.shape.tasks.get(task.index).is_some_and(|task| task.allow_failure);
         let (mut status, exit_code) = match &exit.outcome {
+            _ if is_over_time => (TaskStatus::Error, 124),
             Outcome::Exited(0) => (TaskStatus::Done, 0),
-            Outcome::Exited(130 | 137) | Outcome::Signaled(_) | Outcome::NotStarted(_) if was_stopped => {
-                (TaskStatus::Canceled, -1)
-            }
+            Outcome::Exited(code) if was_stopped && [137, caught].contains(code) => (TaskStatus::Canceled, -1),
+            Outcome::Signaled(_) | Outcome::NotStarted(_) if was_stopped => (TaskStatus::Canceled, -1),
             Outcome::Exited(code) => (TaskStatus::Error, *code),
             Outcome::Signaled(signal) => (TaskStatus::Error, 128 + signal),
             Outcome::NotStarted(_) | Outcome::WantsTerminal => (TaskStatus::Error, -1),
         };
-        if status == TaskStatus::Error && !was_stopped && forgives {
+        let is_its_own = status == TaskStatus::Error && (is_over_time || !was_stopped);
+        if is_its_own && forgives {
             status = TaskStatus::Done;
         }
-        let fails = status == TaskStatus::Error && !was_stopped && job.failed_task.is_none() && !job.is_canceled;
+        let has_failed_itself = is_its_own && !forgives;
+        if has_failed_itself
+            && !was_interrupted
+            && matches!(why, None | Some(Why::Timeout))
+            && !matches!(job.tasks[task.index], ModelTask::Abandoned { .. })
+            && !job.is_barred(task.index)
+            && let Some(retry) = &course.retry
+            && attempt <= retry.max
+            && retry.codes.as_ref().is_none_or(|codes| codes.contains(&exit_code))
+        {
+            let mut delay_ms = retry.delay_ms;
+            for _ in 1..attempt {
+                delay_ms *= retry.backoff;
+            }
+            delay_ms = retry.most_ms.map_or(delay_ms, |most_ms| delay_ms.min(most_ms));
+            let due_at_ms = (delay_ms > 0).then(|| now.mono_ms + delay_ms);
+            self.expected_retry = Some((task, format!("attempt {attempt} ended with "), due_at_ms));
+            return;
+        }
+        let limit_ms = match why {
+            Some(Why::JobTimeout) => job.shape.timeout_ms,
+            _ => course.timeout_ms,
+        };
+        let error = match limit_ms.filter(|_| is_over_time && !forgives) {
+            Some(limit_ms) => format!("timed out after {limit_ms}ms"),
+            None => String::new(),
+        };
+        let fails = has_failed_itself && !job.has_failed && !job.is_canceled && !was_interrupted;
         let progress = TaskProgress {
             status,
             end_ms: Some(now.wall_ms),
             exit_code,
+            retries: attempt - 1,
+            error,
             ..TaskProgress::default()
         };
+        let is_listed = task.index < job.shape.tasks.len();
+        let is_first = has_failed_itself && is_listed && job.failed_task.is_none();
+        let stops_others = fails && is_listed && !job.shape.keeps_going;
+        let job = self.jobs.get_mut(&task.job).unwrap();
+        if is_first {
+            job.failed_task = Some(task.index);
+        }
+        if stops_others {
+            self.expect_stops(task.job, Why::FailFast);
+            self.expected_stops.remove(&task);
+        }
         self.expected_exit = Some((task, progress, fails));
     }
 
@@ -404,6 +613,9 @@ impl Model {
         self.expected_ends.clear();
         self.expected_cancels.clear();
         self.expected_exit = None;
+        self.expected_retry = None;
+        self.expected_stops.clear();
+        self.expected_failures.clear();
         self.expected_start = None;
     }
 
@@ -425,43 +637,53 @@ impl Model {
                     *after_save, !job.had_exit,
                     "first tasks wait for the save of their job, no others"
                 );
-                let failed_name = job.failed_task.map(|index| format!("t{index}"));
-                let expected_name = failed_name.filter(|_| start.task.index == job.shape.tasks.len());
+                let failed_name = job.failed_task.map_or(String::new(), |index| format!("t{index}"));
+                let expected_name = (start.task.index == job.shape.tasks.len()).then_some(failed_name);
                 let name = start.failure.as_ref().map(|failure| failure.task_name.to_string());
                 assert_eq!(
                     name, expected_name,
-                    "on_error knows the first task that failed, others know none"
+                    "on_error knows the first task that failed, if one did; others know none"
                 );
             }
             Order::StopTask(task) => {
-                let job = self.jobs.get_mut(&task.job).unwrap();
-                let is_on_error = task.index == job.shape.tasks.len();
-                assert!(
-                    job.is_canceled || (job.is_stopped() && !is_on_error),
-                    "a stop without a reason"
-                );
-                assert_eq!(
-                    job.tasks[task.index],
-                    ModelTask::Running,
-                    "only what runs is stopped, once"
-                );
-                job.tasks[task.index] = ModelTask::Stopping { since_ms: now.mono_ms };
+                let why = self.expected_stops.remove(task).expect("a stop without a reason");
+                let state = self.task(*task);
+                assert!(state.is_running(), "only what runs is stopped, once");
+                *state = ModelTask::Stopping {
+                    attempt: state.attempt().0,
+                    why,
+                    since_ms: now.mono_ms,
+                };
             }
             Order::KillTask(task) => {
+                let grace_ms = self.grace_ms(*task);
                 let state = self.task(*task);
-                let ModelTask::Stopping { since_ms } = *state else {
+                let ModelTask::Stopping { attempt, why, since_ms } = *state else {
                     panic!("a kill of a task that is {state:?}");
                 };
-                *state = ModelTask::Killed { since_ms: now.mono_ms };
-                assert!(now.mono_ms >= since_ms + self.grace_ms, "killed within its grace");
+                *state = ModelTask::Killed {
+                    attempt,
+                    why,
+                    since_ms: now.mono_ms,
+                };
+                assert!(now.mono_ms >= since_ms + grace_ms, "killed within its grace");
             }
             Order::AbandonTask(task) => {
                 let state = self.task(*task);
-                let ModelTask::Killed { since_ms } = *state else {
+                let ModelTask::Killed { attempt, why, since_ms } = *state else {
                     panic!("a task is given up that is {state:?}");
                 };
-                *state = ModelTask::Abandoned;
+                *state = ModelTask::Abandoned { attempt, why };
                 assert!(now.mono_ms >= since_ms + GIVE_UP_MS, "given up too early");
+            }
+            Order::TellRetry { task, text, .. } => {
+                let (expected, start, due_at_ms) = self.expected_retry.take().expect("nothing is to be tried again");
+                assert_eq!(*task, expected);
+                assert!(text.starts_with(&start), "{text}");
+                let job = self.jobs.get_mut(&task.job).unwrap();
+                job.had_exit = true;
+                let attempt = job.tasks[task.index].attempt().0;
+                job.tasks[task.index] = ModelTask::Between { attempt, due_at_ms };
             }
             Order::Exit => {
                 assert!(
@@ -473,6 +695,13 @@ impl Model {
         }
     }
 
+    fn grace_ms(&self, task: TaskRef) -> i64 {
+        self.jobs[&task.job]
+            .course(task.index)
+            .grace_ms
+            .unwrap_or(self.grace_ms)
+    }
+
     fn task(&mut self, task: TaskRef) -> &mut ModelTask {
         &mut self.jobs.get_mut(&task.job).unwrap().tasks[task.index]
     }
@@ -482,7 +711,7 @@ impl Model {
             Change::Job(record) => self.see_job(now, record),
             Change::Start { job, start_ms } => {
                 assert_eq!(*start_ms, now.wall_ms);
-                self.see_start(*job);
+                self.see_start(now, *job);
             }
             Change::Task {
                 job,
@@ -495,6 +724,15 @@ impl Model {
                     index: *index,
                 };
                 self.see_task(now, task, progress, *fails_job);
+            }
+            Change::Fail { job, error } => {
+                assert!(self.expected_failures.remove(job), "the job has not failed as a whole");
+                let job = self.jobs.get_mut(job).unwrap();
+                assert_eq!(
+                    *error,
+                    format!("job timed out after {}ms", job.shape.timeout_ms.unwrap())
+                );
+                job.has_failed = true;
             }
             Change::Cancel { job, reason } => {
                 assert!(self.expected_cancels.remove(job), "nobody canceled it");
@@ -551,7 +789,7 @@ impl Model {
             not_before_ms: delay_ms,
         };
         match decision {
-            Decision::Starts => self.run(id),
+            Decision::Starts => self.run(now, id),
             Decision::Waits => list.push(id),
             Decision::Replaces(old) => {
                 job.replaces = Some(old);
@@ -561,7 +799,7 @@ impl Model {
         }
     }
 
-    fn see_start(&mut self, id: JobId) {
+    fn see_start(&mut self, now: Timestamp, id: JobId) {
         let job = &self.jobs[&id];
         assert!(
             matches!(job.state, State::Waiting { not_before_ms: None }),
@@ -574,10 +812,10 @@ impl Model {
         let is_due = |id: &&JobId| matches!(self.jobs[*id].state, State::Waiting { not_before_ms: None });
         assert_eq!(list.iter().find(is_due), Some(&id), "another one comes first");
         list.retain(|&other| other != id);
-        self.run(id);
+        self.run(now, id);
     }
 
-    fn run(&mut self, id: JobId) {
+    fn run(&mut self, now: Timestamp, id: JobId) {
         let pipeline = self.jobs[&id].pipeline.clone();
         assert!(
             self.runs(&pipeline) < self.limits[&pipeline].concurrency,
@@ -585,6 +823,7 @@ impl Model {
         );
         let job = self.jobs.get_mut(&id).unwrap();
         job.state = State::Running;
+        job.timeout_at_ms = job.shape.timeout_ms.map(|limit_ms| now.mono_ms + limit_ms);
         job.tasks = vec![ModelTask::Waiting; job.shape.tasks.len()];
         self.running.push(id);
     }
@@ -600,7 +839,7 @@ impl Model {
         {
             let seen = TaskProgress {
                 start_ms: None,
-                error: String::new(),
+                error: of_time(&progress.error),
                 note: String::new(),
                 ..progress.clone()
             };
@@ -610,7 +849,7 @@ impl Model {
             job.tasks[task.index] = ModelTask::Ended(end.status);
             job.had_exit = true;
             if *fails {
-                job.failed_task = Some(task.index);
+                job.has_failed = true;
             }
             self.expected_exit = None;
             return;
@@ -620,11 +859,23 @@ impl Model {
             TaskStatus::Running => {
                 assert_eq!(next, Some(task), "the wrong task starts");
                 assert!(active < self.max_tasks, "more tasks run than may");
-                assert_eq!(progress.start_ms, Some(now.wall_ms));
-                if is_on_error {
-                    job.tasks.push(ModelTask::Running);
+                let last = job.tasks.get(task.index).map_or(0, |task| task.attempt().0);
+                assert_eq!(progress.retries, last);
+                if last == 0 {
+                    assert_eq!(progress.start_ms, Some(now.wall_ms));
                 } else {
-                    job.tasks[task.index] = ModelTask::Running;
+                    assert!(!job.is_barred(task.index), "a further attempt starts that must not");
+                }
+                let timeout_ms = job.course(task.index).timeout_ms;
+                let state = ModelTask::Running {
+                    attempt: last + 1,
+                    timeout_at_ms: timeout_ms.map(|limit_ms| now.mono_ms + limit_ms),
+                };
+                if task.index == job.tasks.len() {
+                    assert!(is_on_error);
+                    job.tasks.push(state);
+                } else {
+                    job.tasks[task.index] = state;
                 }
                 self.expected_start = Some(task);
             }
@@ -639,7 +890,14 @@ impl Model {
                 }
             }
             TaskStatus::Canceled => {
-                assert!(job.is_hopeless(task.index), "a task is canceled that could run");
+                let expected = if let ModelTask::Between { attempt, .. } = job.tasks[task.index] {
+                    assert!(job.is_barred(task.index), "a task is canceled that is tried again");
+                    (Some(now.wall_ms), -1, attempt - 1)
+                } else {
+                    assert!(job.is_hopeless(task.index), "a task is canceled that could run");
+                    (None, 0, 0)
+                };
+                assert_eq!((progress.end_ms, progress.exit_code, progress.retries), expected);
                 job.tasks[task.index] = ModelTask::Ended(TaskStatus::Canceled);
             }
             TaskStatus::Waiting | TaskStatus::Error => panic!("a task is {:?} by itself", progress.status),
@@ -716,6 +974,17 @@ impl Model {
             self.expected_cancels
         );
         assert!(self.expected_exit.is_none(), "the end of a task is not saved");
+        assert_eq!(self.expected_retry, None, "this must be tried again");
+        assert!(
+            self.expected_stops.is_empty(),
+            "these must be told to stop: {:?}",
+            self.expected_stops
+        );
+        assert!(
+            self.expected_failures.is_empty(),
+            "these have failed: {:?}",
+            self.expected_failures
+        );
         assert_eq!(
             self.expected_start, None,
             "a task that is saved as running is not started"
@@ -746,20 +1015,13 @@ impl Model {
             for index in 0..job.shape.tasks.len() {
                 assert!(!job.is_hopeless(index), "a task waits that can never run");
                 assert!(!(job.is_marker(index) && job.may_run(index)), "a marker waits");
-                assert!(
-                    !(job.is_stopped() && job.tasks[index] == ModelTask::Running),
-                    "it must be stopped"
-                );
             }
-            assert!(
-                !(job.is_canceled && job.tasks.contains(&ModelTask::Running)),
-                "it must be stopped"
-            );
+            for (index, task) in job.tasks.iter().enumerate() {
+                let goes_on = task.is_running() || matches!(task, ModelTask::Between { .. });
+                assert!(!(goes_on && job.is_barred(index)), "it must be stopped");
+            }
         }
-        for ((pipeline, _), list) in &self.kept {
-            let limits = self.limits.get(pipeline).map(Arc::as_ref);
-            assert!(!is_outdated(limits, list, now), "a job of {pipeline} must be forgotten");
-        }
+        assert!(!self.must_forget(now), "a job must be forgotten");
         let must_exit = self.shuts_down && self.running.is_empty();
         assert_eq!(
             self.has_exited, must_exit,
@@ -779,22 +1041,35 @@ impl Model {
         assert_eq!(views.len(), self.defined.len());
     }
 
+    pub(super) fn must_forget(&self, now: Timestamp) -> bool {
+        self.kept.iter().any(|((pipeline, _), list)| {
+            let limits = self.limits.get(pipeline).map(Arc::as_ref);
+            is_outdated(limits, list, now)
+        })
+    }
+
     fn next_deadline(&self) -> Option<i64> {
         let delays = self.jobs.values().filter_map(|job| match job.state {
             State::Waiting { not_before_ms } => not_before_ms,
             State::Asked | State::Running | State::Ended(_) => None,
         });
-        let tasks = self.jobs.values().flat_map(|job| &job.tasks);
-        let kills = tasks.filter_map(|task| match *task {
-            ModelTask::Stopping { since_ms } => Some(since_ms + self.grace_ms),
-            ModelTask::Killed { since_ms } => Some(since_ms + GIVE_UP_MS),
-            ModelTask::Waiting | ModelTask::Running | ModelTask::Abandoned | ModelTask::Ended(_) => None,
+        let job_timeouts = self.jobs.values().filter_map(ModelJob::job_timeout);
+        let all_tasks = self.jobs.iter().flat_map(|(&id, job)| {
+            let tasks = job.tasks.iter().enumerate();
+            tasks.map(move |(index, task)| (TaskRef { job: id, index }, task))
+        });
+        let tasks = all_tasks.filter_map(|(task_ref, task)| match *task {
+            ModelTask::Running { timeout_at_ms, .. } => timeout_at_ms,
+            ModelTask::Between { due_at_ms, .. } => due_at_ms,
+            ModelTask::Stopping { since_ms, .. } => Some(since_ms + self.grace_ms(task_ref)),
+            ModelTask::Killed { since_ms, .. } => Some(since_ms + GIVE_UP_MS),
+            ModelTask::Waiting | ModelTask::Abandoned { .. } | ModelTask::Ended(_) => None,
         });
         let expiries = self.kept.iter().filter_map(|((pipeline, _), list)| {
             let period_ms = self.limits.get(pipeline)?.retention_period_ms?;
             Some(list.first()?.end_ms + period_ms)
         });
-        delays.chain(kills).chain(expiries).min()
+        delays.chain(job_timeouts).chain(tasks).chain(expiries).min()
     }
 
     /// What is on disk must say the same.
@@ -808,15 +1083,16 @@ impl Model {
                 State::Asked => panic!("on disk without having been saved"),
             };
             assert_eq!(record.status, status);
-            assert_eq!(record.errored, job.failed_task.is_some());
+            assert_eq!(record.errored, job.has_failed);
             for (task, state) in record.tasks.iter().zip(&job.tasks) {
                 let expected = match state {
                     ModelTask::Waiting => TaskStatus::Waiting,
                     ModelTask::Ended(status) => *status,
-                    ModelTask::Running
+                    ModelTask::Running { .. }
                     | ModelTask::Stopping { .. }
                     | ModelTask::Killed { .. }
-                    | ModelTask::Abandoned => TaskStatus::Running,
+                    | ModelTask::Abandoned { .. }
+                    | ModelTask::Between { .. } => TaskStatus::Running,
                 };
                 assert_eq!(task.progress.status, expected);
             }
@@ -834,6 +1110,12 @@ impl Model {
             "no job is lost, none comes back"
         );
     }
+}
+
+/// The error of a task, if it says that its time was over.
+fn of_time(error: &str) -> String {
+    let is_of_time = error.starts_with("timed out");
+    if is_of_time { error.to_owned() } else { String::new() }
 }
 
 fn is_outdated(limits: Option<&Shape>, list: &[Kept], now: Timestamp) -> bool {

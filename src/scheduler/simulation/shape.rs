@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::random::Random;
+use crate::definition::bounds::{Bounds, Retry, StopSignal, TimeLimit};
 use crate::definition::{Pipeline, Queue, Task};
 use crate::template::{Delimiters, Template};
 
@@ -13,6 +14,8 @@ pub(super) struct Shape {
     /// Indices of tasks: ready ones start in this order.
     pub file_order: Vec<usize>,
     pub on_error: Option<OnError>,
+    pub on_error_course: Course,
+    pub timeout_ms: Option<i64>,
     pub keeps_going: bool,
     pub concurrency: usize,
     pub queue: Queue,
@@ -29,6 +32,62 @@ pub(super) struct TaskShape {
     pub allow_failure: bool,
     /// Earlier tasks.
     pub depends_on: Vec<usize>,
+    pub course: Course,
+}
+
+/// How long a task may take, how it is stopped, how often it is tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Course {
+    pub timeout_ms: Option<i64>,
+    pub signal: i32,
+    pub grace_ms: Option<i64>,
+    pub is_spared: bool,
+    pub retry: Option<RetryShape>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RetryShape {
+    pub max: usize,
+    pub delay_ms: i64,
+    pub backoff: i64,
+    pub most_ms: Option<i64>,
+    pub codes: Option<Vec<i32>>,
+}
+
+/// Few lengths, so that what is due meets in one millisecond.
+const LENGTHS: [i64; 5] = [1, 100, 200, 200, 1_000];
+
+impl Course {
+    fn random(random: &mut Random) -> Course {
+        Course {
+            timeout_ms: random.chance(1, 5).then(|| random.pick(&LENGTHS)),
+            signal: random.pick(&[2, 2, 2, 15, 10]),
+            grace_ms: random.chance(1, 4).then(|| random.pick(&[0, 100, 200])),
+            is_spared: random.chance(1, 4),
+            retry: random.chance(1, 3).then(|| RetryShape {
+                max: random.below(4),
+                delay_ms: random.pick(&[0, 0, 1, 100, 200]),
+                backoff: random.between(1, 3),
+                most_ms: random.chance(1, 3).then(|| random.pick(&LENGTHS)),
+                codes: random
+                    .chance(1, 3)
+                    .then(|| vec![7, 124, random.pick(&[1, 130, 143, -1])]),
+            }),
+        }
+    }
+
+    fn to_bounds(&self) -> Bounds {
+        Bounds {
+            timeout: self.timeout_ms.map(TimeLimit::for_tests),
+            stop_signal: StopSignal::for_tests(self.signal),
+            kill_grace_ms: self.grace_ms,
+            uninterruptible: self.is_spared,
+            retry: self.retry.as_ref().map(|retry| {
+                let backoff = u128::from(retry.backoff.unsigned_abs());
+                Retry::for_tests(retry.max, retry.delay_ms, backoff, retry.most_ms, retry.codes.clone())
+            }),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +108,10 @@ impl Shape {
                 Some(OnError::Script),
                 Some(OnError::Script),
             ]),
+            on_error_course: Course::random(random),
+            timeout_ms: random
+                .chance(1, 3)
+                .then(|| random.pick(&[1, 100, 200, 300, 1_000, 3_000])),
             keeps_going: random.chance(1, 2),
             concurrency: 1,
             queue: Queue::Append { limit: None },
@@ -62,6 +125,7 @@ impl Shape {
                 is_marker: random.chance(1, 5),
                 allow_failure: random.chance(1, 5),
                 depends_on: (0..index).filter(|_| random.chance(1, 3)).collect(),
+                course: Course::random(random),
             });
             let place = random.below(index + 1);
             shape.file_order.insert(place, index);
@@ -119,6 +183,7 @@ impl Shape {
                 allow_failure: task.allow_failure,
                 env: Vec::new(),
                 shell: None,
+                bounds: task.course.to_bounds(),
             });
         }
         let depends = |task: &Task, on: usize| task.depends_on.contains(&on);
@@ -136,6 +201,7 @@ impl Shape {
             allow_failure: false,
             env: Vec::new(),
             shell: None,
+            bounds: self.on_error_course.to_bounds(),
         });
         Arc::new(Pipeline {
             name: name.into(),
@@ -143,6 +209,7 @@ impl Shape {
             queue: self.queue,
             start_delay_ms: self.delay_ms,
             continue_running_tasks_after_failure: self.keeps_going,
+            timeout: self.timeout_ms.map(TimeLimit::for_tests),
             retention_period_ms: self.retention_period_ms,
             retention_count: self.retention_count,
             env: Vec::new(),

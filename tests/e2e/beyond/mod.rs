@@ -1,0 +1,21 @@
+//! Time limits, ways to stop and further attempts, sentence by sentence.
+
+mod retries;
+mod stopping;
+mod timeouts;
+
+use serde_json::{Value, json};
+
+/// A script line that ends when there is a file `go`.
+const WAIT_FOR_GO: &str = "until test -e go; do sleep 0.01; done";
+
+/// Prints what `on_error` is told.
+const TELL: &str =
+    r#"echo "[$PRUNNER_VAR_failedTaskName] $PRUNNER_VAR_failedTaskExitCode: $PRUNNER_VAR_failedTaskError""#;
+
+const FLAGS: [&str; 2] = ["--address", "127.0.0.1:0"];
+
+/// A definition file with one pipeline `p`.
+fn pipeline(keys: &Value) -> String {
+    json!({"pipelines": {"p": keys}}).to_string()
+}
