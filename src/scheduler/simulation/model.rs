@@ -461,13 +461,14 @@ impl Model {
     }
 
     pub(super) fn will_exit(&mut self, now: Timestamp, task: TaskRef, exit: &TaskExit) {
-        let job = &self.jobs[&task.job];
         // Where everybody was interrupted, a task that dies of that is stopped, and its job with it.
         let was_interrupted =
             self.shuts_down && !exit.stopped && matches!(exit.outcome, Outcome::Signaled(2) | Outcome::Exited(130));
-        if was_interrupted && !job.is_canceled {
-            self.expected_cancels.insert(task.job);
+        if was_interrupted && !self.jobs[&task.job].is_canceled {
+            self.expect_cancel(task.job);
+            self.expected_stops.remove(&task);
         }
+        let job = &self.jobs[&task.job];
         let course = job.course(task.index);
         let (attempt, why) = job.tasks[task.index].attempt();
         let caught = 128 + course.signal;
