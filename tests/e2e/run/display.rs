@@ -74,7 +74,7 @@ fn what_is_left_on_the_screen_has_no_trace_of_the_line_of_running_tasks() {
 #[test]
 fn outputs_can_not_break_the_picture() {
     let space = TestSpace::new(
-        r#"pipelines:
+        r"pipelines:
   p:
     tasks:
       a:
@@ -84,7 +84,7 @@ fn outputs_can_not_break_the_picture() {
           - printf '\033[31mred\nplain\033(0\n' >&2
           - printf '\302\233' && printf '2J\342\200\256x\n'
           - 'until test -e go; do sleep 0.02; done'
-"#,
+",
     );
     let terminal = Terminal::start(&space, 80, &[], &["p"]);
     terminal.shows("running: a");
