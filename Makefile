@@ -1,7 +1,8 @@
 # One entry point. `make` lists the targets.
 SEEDS ?= 20000
+ROUNDS ?= 1000
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt release simulate
+.PHONY: help run test check fmt release bench simulate torture
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -25,8 +26,9 @@ fmt: ## format the code
 # CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc in the environment.
 TARGET ?= x86_64-unknown-linux-gnu
 MAX_BYTES = 4000000
+STATIC = RUSTFLAGS="--cfg getrandom_backend=\"linux_getrandom\" -C target-feature=+crt-static"
 release: ## a static binary in dist/; fails unless it is static, stripped and at most 4 MB
-	RUSTFLAGS="--cfg getrandom_backend=\"linux_getrandom\" -C target-feature=+crt-static" cargo build --release --locked --target $(TARGET)
+	$(STATIC) cargo build --release --locked --target $(TARGET)
 	mkdir -p dist
 	cp target/$(TARGET)/release/prunner dist/prunner
 	@! readelf -l dist/prunner | grep -q INTERP || { echo 'dist/prunner is not static: it names an interpreter'; exit 1; }
@@ -34,5 +36,12 @@ release: ## a static binary in dist/; fails unless it is static, stripped and at
 	@! readelf -S dist/prunner | grep -q '\.symtab' || { echo 'dist/prunner is not stripped'; exit 1; }
 	@size=$$(stat -c %s dist/prunner); echo "dist/prunner: $$size bytes"; [ $$size -le $(MAX_BYTES) ] || { echo 'that is more than $(MAX_BYTES)'; exit 1; }
 
+# With the flags of the release, so that nothing is built twice.
+bench: release ## figures of dist/prunner beside the machine's limits: make bench AGAINST=other/prunner ONLY=start
+	$(STATIC) cargo bench --locked --target $(TARGET) --bench figures -- dist/prunner $(AGAINST) --only "$(ONLY)" $(if $(ONLY),,--results bench/results.json)
+
 simulate: ## random histories of the scheduler against its model: make simulate SEEDS=100000
 	SEEDS=$(SEEDS) cargo test --release --locked --bin prunner scheduler::simulation -- --nocapture
+
+torture: ## kill it, fill its disk, damage its files, for long: make torture ROUNDS=1000
+	ROUNDS=$(ROUNDS) cargo test --release --locked --test torture -- --nocapture

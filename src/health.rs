@@ -11,6 +11,7 @@ pub(crate) struct Health {
 #[derive(Debug, Default)]
 struct State {
     is_stopping: bool,
+    is_ending: bool,
     storage_trouble: Option<String>,
 }
 
@@ -30,6 +31,15 @@ impl Health {
             return Some(Refusal::Stopping);
         }
         state.storage_trouble.clone().map(Refusal::Storage)
+    }
+
+    /// Nothing runs any more: who waits for a change is answered with what there is.
+    pub(crate) fn set_ending(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_ending = true;
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_ending
     }
 
     pub(crate) fn set_stopping(&self) {

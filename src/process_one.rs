@@ -3,6 +3,7 @@
 
 use std::env;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, wait};
@@ -39,7 +40,10 @@ pub(crate) fn run_child() -> io::Result<u8> {
 #[expect(clippy::disallowed_methods, reason = "this is prunner itself, not a task")]
 fn start() -> io::Result<Pid> {
     let program = env::current_exe().or_else(|error| env::args_os().next().map(Into::into).ok_or(error))?;
-    let child = Command::new(program).args(env::args_os().skip(1)).spawn()?;
+    let child = Command::new(program)
+        .args(env::args_os().skip(1))
+        .process_group(0)
+        .spawn()?;
     Ok(Pid::from_child(&child))
 }
 

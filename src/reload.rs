@@ -1,14 +1,16 @@
 //! Reads the definition files anew, for a signal, for a request or because they changed.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
-use std::{fs, io, thread};
+use std::{fmt, fs, io, thread};
 
-use crossbeam_channel::never;
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
-use crate::definition::{self, Loaded, Search};
+use crate::definition::{self, Complaint, Loaded, Search};
 use crate::log;
-use crate::requests::Request;
+use crate::requests::{Reply, Request};
 use crate::service_manager;
 
 /// Logs every complaint. False: there are errors, so the set must not be used.
@@ -22,60 +24,104 @@ pub(crate) fn report(loaded: &Loaded) -> bool {
     loaded.errors.is_empty()
 }
 
-/// Loads the files anew, and logs every complaint. A set with errors is not to be used, and the log says so.
-pub(crate) fn load(search: &Search) -> Loaded {
-    let loaded = definition::load(search);
-    if !report(&loaded) {
-        log::error("the pipeline files are wrong; the pipelines stay as they were", &[]);
-    }
-    loaded
+/// Who loads the files anew: one at a time, else an older look at them could win over a newer one.
+pub(crate) struct Reloader {
+    pub search: Search,
+    ask: Box<dyn Fn(Request) + Send + Sync>,
+    one_at_a_time: Mutex<()>,
 }
 
-/// Loads the files, and hands them to the main loop if they are right. A bad set changes nothing.
-pub(crate) fn reload(search: &Search, ask: &dyn Fn(Request)) {
-    let loaded = load(search);
-    if loaded.errors.is_empty() {
-        ask(Request::Reload {
-            pipelines: loaded.pipelines,
-            reply: None,
-        });
-    } else {
-        service_manager::ready();
+impl fmt::Debug for Reloader {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Reloader")
+    }
+}
+
+/// What came of it. With errors, all is as it was.
+#[derive(Debug)]
+pub(crate) struct Reloaded {
+    pub pipelines: usize,
+    pub warnings: Vec<Complaint>,
+    pub errors: Vec<Complaint>,
+}
+
+impl Reloader {
+    pub(crate) fn new(search: Search, ask: Box<dyn Fn(Request) + Send + Sync>) -> Reloader {
+        Reloader {
+            search,
+            ask,
+            one_at_a_time: Mutex::new(()),
+        }
+    }
+
+    /// Loads the files, logs every complaint, and hands the set to the main loop if it is right, which answers when it holds.
+    pub(crate) fn reload(&self, reply: Option<Reply<()>>) -> Reloaded {
+        let _alone = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        let loaded = definition::load(&self.search);
+        let reloaded = Reloaded {
+            pipelines: loaded.pipelines.len(),
+            warnings: loaded.warnings.clone(),
+            errors: loaded.errors.clone(),
+        };
+        if report(&loaded) {
+            // The main loop takes requests in the order in which they are made.
+            (self.ask)(Request::Reload {
+                pipelines: loaded.pipelines,
+                reply,
+            });
+        } else {
+            log::error("the pipeline files are wrong; the pipelines stay as they were", &[]);
+        }
+        reloaded
     }
 }
 
 /// The files at one moment, and what tells of each that it is not the one it was.
-pub(crate) type Look = Vec<(PathBuf, Option<(u64, SystemTime)>)>;
+pub(crate) type Look = Vec<(PathBuf, Option<(u64, u64, SystemTime)>)>;
 
-/// Looks at the files every `interval` and reloads them when one is new, gone or changed since they were `seen`.
+/// Starts the thread that reloads: whenever it is sent something, and, with `watch`, when a file is new, gone or changed
+/// since it was seen there, at which it looks in these intervals.
 ///
 /// # Errors
 /// Where the thread can't be had.
-pub(crate) fn watch(
-    search: Search,
-    mut seen: Look,
-    interval: Duration,
-    ask: impl Fn(Request) + Send + 'static,
-) -> io::Result<()> {
-    let watching = move || {
+pub(crate) fn start(reloader: Arc<Reloader>, watch: Option<(Look, Duration)>) -> io::Result<Sender<()>> {
+    // What is asked for while a reload is about to begin is that one.
+    let (ask, asked) = bounded::<()>(1);
+    let mut watch = watch;
+    let reloading = move || {
         loop {
-            let _ = never::<()>().recv_timeout(interval);
-            let now = look(&search);
-            if now != seen {
-                seen = now;
-                reload(&search, &ask);
+            let wake = match &watch {
+                Some((_, interval)) => asked.recv_timeout(*interval),
+                None => asked.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match wake {
+                Ok(()) => {
+                    service_manager::reloading();
+                    if !reloader.reload(None).errors.is_empty() {
+                        service_manager::ready();
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let Some((seen, _)) = &mut watch else { continue };
+                    let now = look(&reloader.search);
+                    if now != *seen {
+                        *seen = now;
+                        reloader.reload(None);
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     };
-    thread::Builder::new().name("watch".to_owned()).spawn(watching)?;
-    Ok(())
+    thread::Builder::new().name("reload".to_owned()).spawn(reloading)?;
+    Ok(ask)
 }
 
 /// Look before the files are loaded: then what changes in between is seen at the next look.
 pub(crate) fn look(search: &Search) -> Look {
     let stamp = |path: &PathBuf| {
         let metadata = fs::metadata(path).ok()?;
-        Some((metadata.len(), metadata.modified().ok()?))
+        Some((metadata.ino(), metadata.len(), metadata.modified().ok()?))
     };
     definition::find(search)
         .files

@@ -41,7 +41,12 @@ fn relative(path: &Path) -> String {
 }
 
 fn sources() -> Vec<String> {
-    [files_below("src", &["rs"]), files_below("tests", &["rs"])].concat()
+    [
+        files_below("src", &["rs"]),
+        files_below("tests", &["rs"]),
+        files_below("bench", &["rs"]),
+    ]
+    .concat()
 }
 
 /// The code of a file without its comments, and without the tests at its end.

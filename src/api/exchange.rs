@@ -103,7 +103,7 @@ pub(crate) enum BadRequest {
 /// The API as the connections see it.
 pub(crate) trait Service: Send + Sync {
     /// Called with the head before a body is read or asked for (`Expect: 100-continue`): the answer if the head alone
-    /// decides (no token, unknown path, wrong method, stopping), so that nobody without a token can send a body.
+    /// decides (no token, unknown path, wrong method, stopping), so that nobody without a token can send a body to what needs one.
     fn refuse(&self, head: &Head) -> Option<Response>;
     /// Answers a request that `refuse` let pass. A panic in it is the caller's to turn into `internal_error`.
     fn handle(&self, head: &Head, body: &[u8]) -> Answer;

@@ -3,6 +3,7 @@
 //! Unaware of the main loop. Surprise: nothing is made into JSON here but the list of pipelines: a job is a string that
 //! all answers share.
 
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use super::exchange::{Answer, Head, Later, Response};
 use super::query::{Query, parse_job_id};
 use super::reply;
 use crate::definition::{duration, shown};
-use crate::health::{Health, Refusal};
+use crate::health::Health;
 use crate::job::{JobId, JobStatus};
 use crate::read_model::{Entry, ReadModel, Watch};
 use crate::scheduler::PipelineView;
@@ -114,27 +115,76 @@ pub(super) fn list(api: &Api, head: &Head, query: &Query) -> Result<Response, Er
         (tag, Arc::clone(image.pipelines()), jobs)
     };
     // Nothing is locked any more: what comes now takes time.
-    Ok(reply::json_bytes(200, print_list(&pipelines, &jobs)).with_header(reply::header("ETag", &tag)))
+    let list = List::new(&pipelines, jobs);
+    let length = list.length();
+    Ok(reply::new(200, reply::JSON, list, Some(length)).with_header(reply::header("ETag", &tag)))
 }
 
-fn print_list(pipelines: &[PipelineView], jobs: &[Arc<str>]) -> Vec<u8> {
-    let pipelines = serde_json::to_string(pipelines).expect("pipelines are made of what JSON can hold");
-    let frame = [r#"{"pipelines":"#, &pipelines, r#","jobs":["#, "]}"];
-    let length =
-        frame.iter().map(|piece| piece.len()).sum::<usize>() + jobs.iter().map(|job| job.len() + 1).sum::<usize>();
-    let mut body = Vec::with_capacity(length);
-    let [start, pipelines, middle, end] = frame;
-    for piece in [start, pipelines, middle] {
-        body.extend_from_slice(piece.as_bytes());
-    }
-    for (index, job) in jobs.iter().enumerate() {
-        if index > 0 {
-            body.push(b',');
+/// The body of a list, put together while it is sent: as one text it would be as large as all jobs.
+struct List {
+    start: String,
+    jobs: Vec<Arc<str>>,
+    /// The piece that comes next: 0 is the start, then come the jobs, then the end.
+    piece: usize,
+    /// How much of it has been read.
+    offset: usize,
+}
+
+impl List {
+    const END: &str = "]}";
+
+    fn new(pipelines: &[PipelineView], jobs: Vec<Arc<str>>) -> List {
+        let pipelines = serde_json::to_string(pipelines).expect("pipelines are made of what JSON can hold");
+        List {
+            start: format!(r#"{{"pipelines":{pipelines},"jobs":["#),
+            jobs,
+            piece: 0,
+            offset: 0,
         }
-        body.extend_from_slice(job.as_bytes());
     }
-    body.extend_from_slice(end.as_bytes());
-    body
+
+    fn length(&self) -> usize {
+        let jobs: usize = self.jobs.iter().map(|job| job.len()).sum();
+        let commas = self.jobs.len().saturating_sub(1);
+        self.start.len() + jobs + commas + List::END.len()
+    }
+
+    /// What is left of the piece at hand; empty behind the last.
+    fn rest(&self) -> &[u8] {
+        let (piece, comma) = match self.piece.checked_sub(1) {
+            None => (self.start.as_str(), ""),
+            Some(index) if index < self.jobs.len() => (&*self.jobs[index], if index > 0 { "," } else { "" }),
+            Some(index) if index == self.jobs.len() => (List::END, ""),
+            Some(_) => ("", ""),
+        };
+        if self.offset < comma.len() {
+            comma.as_bytes()
+        } else {
+            &piece.as_bytes()[self.offset - comma.len()..]
+        }
+    }
+}
+
+impl Read for List {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut written = 0;
+        while written < buffer.len() {
+            let rest = self.rest();
+            if rest.is_empty() {
+                if self.piece > self.jobs.len() {
+                    break;
+                }
+                self.piece += 1;
+                self.offset = 0;
+                continue;
+            }
+            let count = rest.len().min(buffer.len() - written);
+            buffer[written..written + count].copy_from_slice(&rest[..count]);
+            written += count;
+            self.offset += count;
+        }
+        Ok(written)
+    }
 }
 
 /// Whether the client has what this tag stands for. Tags are compared without their weakness, as RFC 9110 has it; none of
@@ -193,7 +243,7 @@ impl Later for Detail {
     }
 
     fn answer(&mut self) -> Option<Response> {
-        let is_last_chance = Instant::now() >= self.deadline || self.health.refusal() == Some(Refusal::Stopping);
+        let is_last_chance = Instant::now() >= self.deadline || self.health.is_ending();
         let image = self.model.read();
         match image.job(self.id) {
             None => Some(Error::UnknownJob.to_response()),
@@ -211,5 +261,37 @@ struct SharedText(Arc<str>);
 impl AsRef<[u8]> for SharedText {
     fn as_ref(&self) -> &[u8] {
         self.0.as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_list(jobs: &[&str], expected: &str) {
+        for size in 1..=expected.len() + 1 {
+            let mut list = List::new(&[], jobs.iter().map(|&job| job.into()).collect());
+            assert_eq!(list.length(), expected.len());
+            let (mut body, mut buffer) = (Vec::new(), vec![0; size]);
+            loop {
+                let count = list.read(&mut buffer).unwrap();
+                if count == 0 {
+                    break;
+                }
+                body.extend_from_slice(&buffer[..count]);
+            }
+            assert_eq!(String::from_utf8(body).unwrap(), expected, "read by {size}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_whole_in_pieces_of_any_size() {
+        check_list(&[], r#"{"pipelines":[],"jobs":[]}"#);
+        check_list(&[r#"{"id":1}"#], r#"{"pipelines":[],"jobs":[{"id":1}]}"#);
+        check_list(
+            &[r#"{"id":1}"#, r#"{"id":23}"#, r#"{"id":4}"#],
+            r#"{"pipelines":[],"jobs":[{"id":1},{"id":23},{"id":4}]}"#,
+        );
     }
 }

@@ -10,6 +10,7 @@
 //! auth.rs       tokens
 //! query.rs      query parameters
 //! schedule.rs   the body of a request for a job
+//! guard.rs      what no body may hold
 //! jobs.rs       jobs and pipelines
 //! logs.rs       what tasks print
 //! error.rs      what is answered instead: texts, codes, statuses
@@ -22,6 +23,7 @@
 pub(crate) mod auth;
 mod error;
 pub(crate) mod exchange;
+mod guard;
 mod jobs;
 mod logs;
 mod query;
@@ -32,7 +34,7 @@ mod tests;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
@@ -43,11 +45,11 @@ use self::auth::{Auth, User};
 use self::error::Error;
 use self::exchange::{Answer, BadRequest, Head, Response, Service};
 use self::query::Query;
-use crate::definition::{self, Complaint};
+use crate::definition::Complaint;
 use crate::health::{Health, Refusal};
 use crate::job::{JobId, JobStatus};
 use crate::read_model::ReadModel;
-use crate::reload;
+use crate::reload::{self, Reloader};
 use crate::requests::Request;
 use crate::scheduler::{NotLive, ScheduleError};
 use crate::task::Followers;
@@ -63,8 +65,7 @@ pub(crate) struct Parts {
     pub followers: Arc<Followers>,
     /// The directory of the logs.
     pub logs: PathBuf,
-    /// Where a reload looks.
-    pub search: definition::Search,
+    pub reloader: Arc<Reloader>,
     /// Hands a request to the main loop.
     pub ask: Box<dyn Fn(Request) + Send + Sync>,
     /// Milliseconds since 1970.
@@ -78,13 +79,11 @@ pub(crate) struct Api {
     auth: Auth,
     followers: Arc<Followers>,
     logs: PathBuf,
-    search: definition::Search,
+    reloader: Arc<Reloader>,
     ask: Box<dyn Fn(Request) + Send + Sync>,
     now_wall_ms: Box<dyn Fn() -> i64 + Send + Sync>,
     /// Makes the tags of this start different from those of all others, as each counts its changes from 0.
     start_mark: String,
-    /// One reload at a time: else an older look at the files could win over a newer one.
-    reload: Mutex<()>,
     patience: Duration,
 }
 
@@ -214,7 +213,7 @@ impl Api {
             auth,
             followers,
             logs,
-            search,
+            reloader,
             ask,
             now_wall_ms,
         } = parts;
@@ -225,11 +224,10 @@ impl Api {
             auth,
             followers,
             logs,
-            search,
+            reloader,
             ask,
             now_wall_ms,
             start_mark: format!("{random:016x}"),
-            reload: Mutex::new(()),
             patience: PATIENCE,
         }
     }
@@ -299,7 +297,14 @@ impl Api {
     fn schedule(&self, body: &[u8], user: User) -> Result<Response, Error> {
         let request = schedule::parse(body, user)?;
         let job = self
-            .ask(|reply| Request::Schedule { request, reply })?
+            .ask(|reply| Request::Schedule { request, reply })
+            .map_err(|error| {
+                if matches!(error, Error::Stopping) {
+                    Error::Schedule(ScheduleError::ShuttingDown)
+                } else {
+                    error
+                }
+            })?
             .map_err(Error::Schedule)?;
         Ok(reply::json(202, &Scheduled { job }))
     }
@@ -329,24 +334,20 @@ impl Api {
 
     fn reload(&self) -> Result<Response, Error> {
         let (reply, answer) = bounded(1);
-        let reloading = self.reload.lock().unwrap_or_else(PoisonError::into_inner);
-        let loaded = reload::load(&self.search);
-        if !loaded.errors.is_empty() {
-            return Err(Error::Definition(texts(&loaded.errors).join("; ")));
+        let reload::Reloaded {
+            pipelines,
+            warnings,
+            errors,
+        } = self.reloader.reload(Some(reply));
+        if !errors.is_empty() {
+            return Err(Error::Definition(texts(&errors).join("; ")));
         }
-        let pipelines = loaded.pipelines.len();
-        (self.ask)(Request::Reload {
-            pipelines: loaded.pipelines,
-            reply: Some(reply),
-        });
-        // The main loop takes requests in the order in which they are made.
-        drop(reloading);
         self.wait_for(&answer)?;
         Ok(reply::json(
             200,
             &Reloaded {
                 pipelines,
-                warnings: texts(&loaded.warnings),
+                warnings: texts(&warnings),
             },
         ))
     }

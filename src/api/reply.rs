@@ -7,6 +7,7 @@ use tiny_http::{Header, StatusCode};
 
 use super::exchange::Response;
 
+pub(super) const JSON: &str = "application/json";
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 
 pub(super) fn json(status: u16, value: &impl Serialize) -> Response {
@@ -17,7 +18,7 @@ pub(super) fn json(status: u16, value: &impl Serialize) -> Response {
 /// The body is JSON already.
 pub(super) fn json_bytes(status: u16, body: impl AsRef<[u8]> + Send + 'static) -> Response {
     let length = body.as_ref().len();
-    new(status, "application/json", Cursor::new(body), Some(length))
+    new(status, JSON, Cursor::new(body), Some(length))
 }
 
 pub(super) fn text(status: u16, body: &'static str) -> Response {

@@ -11,6 +11,7 @@ use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
 
 use super::auth::User;
 use super::error::Error;
+use super::guard;
 use crate::scheduler::ScheduleRequest;
 use crate::template::Variables;
 
@@ -35,6 +36,7 @@ pub(super) fn parse(body: &[u8], user: User) -> Result<ScheduleRequest, Error> {
 fn parse_fields(body: &[u8]) -> Result<Fields, String> {
     // The JSON parser does not look into strings that are skipped.
     let text = std::str::from_utf8(body).map_err(|error| not_utf8(body, error.valid_up_to()))?;
+    guard::check(text)?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let fields = deserializer
         .deserialize_map(Object)

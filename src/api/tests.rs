@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::sync::MutexGuard;
+use std::sync::{Mutex, MutexGuard};
+
+use crate::definition;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -141,21 +143,23 @@ impl World {
         let token = auth.make_token("anna", NOW_MS, None);
         let reactions: Arc<Mutex<VecDeque<Reaction>>> = Arc::default();
         let main_loop = Arc::clone(&reactions);
+        let ask = move |request| {
+            let reaction = main_loop.lock().unwrap().pop_front();
+            reaction.expect("the main loop is not asked more than is expected")(request);
+        };
+        let search = definition::Search {
+            path: directory.path().to_owned(),
+            pattern: "*.yml".to_owned(),
+            data: directory.path().join("data"),
+        };
         let api = Api::new(Parts {
             model: Arc::clone(&model),
             health: Arc::clone(&health),
             auth,
             followers: Followers::new(),
             logs: directory.path().join("logs"),
-            search: definition::Search {
-                path: directory.path().to_owned(),
-                pattern: "*.yml".to_owned(),
-                data: directory.path().join("data"),
-            },
-            ask: Box::new(move |request| {
-                let reaction = main_loop.lock().unwrap().pop_front();
-                reaction.expect("the main loop is not asked more than is expected")(request);
-            }),
+            reloader: Arc::new(Reloader::new(search, Box::new(ask.clone()))),
+            ask: Box::new(ask),
             now_wall_ms: Box::new(|| NOW_MS),
         });
         World {
@@ -667,7 +671,7 @@ fn a_wait_has_an_end() {
 
     let mut later = world.later(&target("60s"));
     assert!(later.answer().is_none());
-    world.health.set_stopping();
+    world.health.set_ending();
     world.model.wake_all();
     assert!(is_awake(later.waker()));
     Reply::read(later.answer().unwrap()).expect(200, &json);
@@ -810,9 +814,12 @@ fn nobody_waits_for_ever() {
         );
         // The main loop is gone.
         world.next_request(drop);
-        world
-            .post(path, body)
-            .expect_error(503, "prunner is shutting down", "shutting_down");
+        let text = if path == "/pipelines/schedule" {
+            "Error scheduling pipeline: prunner is shutting down"
+        } else {
+            "prunner is shutting down"
+        };
+        world.post(path, body).expect_error(503, text, "shutting_down");
     }
 }
 
@@ -898,7 +905,7 @@ fn a_reload_of_broken_files_changes_nothing() {
         "a.yml",
         "pipelines:\n  one: {tasks: {build: {script: 5, depends_on: [x]}}}\n  two: 7\n",
     );
-    let loaded = definition::load(&world.api.search);
+    let loaded = definition::load(&world.api.reloader.search);
     assert!(loaded.errors.len() > 1, "{:?}", loaded.errors);
     let text = loaded
         .errors
@@ -920,7 +927,7 @@ fn a_reload_passes_warnings_on() {
         };
         reply.unwrap().send(()).unwrap();
     });
-    let warning = definition::load(&world.api.search).warnings[0].to_string();
+    let warning = definition::load(&world.api.reloader.search).warnings[0].to_string();
     let expected = serde_json::json!({"pipelines": 0, "warnings": [warning]}).to_string();
     world.post("/pipelines/reload", "").expect(200, &expected);
 }

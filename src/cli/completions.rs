@@ -28,7 +28,8 @@ pub(crate) const COMPLETE: &str = "__complete";
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct CompletionsArguments {
     /// Shell that the script is for
-    #[arg(value_enum)]
+    // Not by the name of its field, which a flag of all commands has.
+    #[arg(id = "completed_shell", value_name = "SHELL", value_enum)]
     pub shell: Shell,
 }
 
@@ -95,7 +96,7 @@ _prunner() {
 compdef _prunner prunner
 "#;
 
-const FISH: &str = r#"function __prunner_complete
+const FISH: &str = r"function __prunner_complete
     set -l words (commandline -opc) (commandline -ct)
     set -l found ($words[1] __complete -- $words[2..-1] 2>/dev/null)
     if test (count $found) -gt 0
@@ -105,7 +106,7 @@ const FISH: &str = r#"function __prunner_complete
     end
 end
 complete -c prunner -f -k -a '(__prunner_complete)'
-"#;
+";
 
 /// Prints what may stand where the cursor is, one a line, behind a tab what it is. Nothing: the shell offers files.
 pub(crate) fn complete(arguments: &CompleteArguments, variable: GetVariable<'_>) -> Result<Status, Failure> {

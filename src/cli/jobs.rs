@@ -85,7 +85,7 @@ pub(crate) fn list(client: &Client, arguments: &JobsArguments) -> Result<Status,
 fn jobs_table(jobs: &[Job], now_ms: i64) -> String {
     let mut table = Table::new(&["id", "pipeline", "status", "age", "duration", "user"]);
     for job in jobs {
-        table.add([
+        table.add(&[
             job.id.clone(),
             job.pipeline.clone(),
             job.status.clone(),
@@ -122,7 +122,7 @@ fn pipelines_table(list: &List) -> String {
                 .unwrap_or(0)
                 .to_string()
         };
-        table.add([
+        table.add(&[
             pipeline.pipeline.clone(),
             count("running"),
             count("waiting"),
@@ -183,7 +183,7 @@ fn describe(job: &Job, now_ms: i64) -> String {
             .into_iter()
             .filter(|text| !text.is_empty())
             .collect();
-        table.add([
+        table.add(&[
             task.name.clone(),
             task.status.clone(),
             if task.has_started() && task.has_ended() {

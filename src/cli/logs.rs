@@ -1,16 +1,19 @@
 //! `prunner logs`: what the tasks of a job have printed, or print.
 
+use std::slice;
 use std::time::Duration;
 
 use crate::cli::client::follow::Wanted;
 use crate::cli::client::interrupt;
-use crate::cli::client::{Client, Stream, refused};
-use crate::cli::live::Manner;
+use crate::cli::client::{Client, refused};
+use crate::cli::display::{Content, Manner};
 use crate::cli::output::{Failure, Status};
-use crate::cli::watch::{Watched, watch};
+use crate::cli::watch::{Watch, Watched};
 use crate::definition::{did_you_mean, shown};
+use crate::task::StreamKind;
 
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct LogsArguments {
     /// Id of the job
     pub id: String,
@@ -36,7 +39,7 @@ pub(crate) struct LogsArguments {
     pub quiet: bool,
 }
 
-pub(crate) fn run(client: &Client, arguments: &LogsArguments) -> Result<Status, Failure> {
+pub(crate) fn run(client: &Client, arguments: &LogsArguments, disable_ansi: bool) -> Result<Status, Failure> {
     let id = &arguments.id;
     if let Some(task) = &arguments.task {
         let job = client.job(id, Duration::ZERO).map_err(|error| error.about_job(id))?;
@@ -57,9 +60,9 @@ pub(crate) fn run(client: &Client, arguments: &LogsArguments) -> Result<Status, 
         }
     }
     let streams = match (arguments.stdout, arguments.stderr) {
-        (true, false) => vec![Stream::Stdout],
-        (false, true) => vec![Stream::Stderr],
-        (true, true) | (false, false) => vec![Stream::Stdout, Stream::Stderr],
+        (true, false) => vec![StreamKind::Stdout],
+        (false, true) => vec![StreamKind::Stderr],
+        (true, true) | (false, false) => vec![StreamKind::Stdout, StreamKind::Stderr],
     };
     let wanted = Wanted {
         to_the_end: arguments.follow,
@@ -67,19 +70,31 @@ pub(crate) fn run(client: &Client, arguments: &LogsArguments) -> Result<Status, 
         streams,
         tail: arguments.tail,
     };
-    let manner = Manner {
-        json: arguments.json,
-        quiet: arguments.quiet,
+    let content = match (&arguments.task, arguments.follow) {
+        (Some(_), _) => Content::OneOutput,
+        (None, true) => Content::Everything,
+        (None, false) => Content::Outputs,
     };
     let interrupts = interrupt::listen().map_err(Failure::usage)?;
-    match watch(client, id, wanted, manner, &interrupts, None, arguments.task.is_some())? {
+    let watch = Watch {
+        client,
+        id,
+        wanted,
+        manner: Manner {
+            json: arguments.json,
+            quiet: arguments.quiet,
+            disable_ansi,
+            content,
+        },
+        hint: String::new(),
+        interrupts: &interrupts,
+        deadline: None,
+        reached: arguments.task.is_some(),
+    };
+    match watch.run()? {
         Watched::Over(_) | Watched::TimedOut => Ok(Status::DONE),
         Watched::Interrupted(status) => {
-            let watched = if arguments.follow {
-                std::slice::from_ref(id)
-            } else {
-                &[]
-            };
+            let watched = if arguments.follow { slice::from_ref(id) } else { &[] };
             Ok(interrupt::carry_out(client, watched, false, status))
         }
     }

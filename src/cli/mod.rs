@@ -11,7 +11,6 @@ mod display;
 mod export;
 mod graph;
 mod jobs;
-mod live;
 mod logs;
 mod output;
 mod reload;
@@ -129,14 +128,15 @@ fn run(arguments: impl IntoIterator<Item = OsString>, variable: GetVariable<'_>)
     };
     let command = cli.command.unwrap_or(Command::Serve);
     // Even in a set-up that is wrong, people must be able to see which version it is, and to type.
-    match &command {
-        Command::Version => {
-            output::print(VERSION)?;
-            return Ok(Status::DONE);
-        }
-        Command::Completions(arguments) => return completions::script(arguments),
-        Command::Complete(arguments) => return completions::complete(arguments, variable),
-        _ => {}
+    if command == Command::Version {
+        output::print(VERSION)?;
+        return Ok(Status::DONE);
+    }
+    if let Command::Completions(arguments) = &command {
+        return completions::script(arguments);
+    }
+    if let Command::Complete(arguments) = &command {
+        return completions::complete(arguments, variable);
     }
     let config = Config::new(&cli.flags, variable).map_err(Failure::usage)?;
     log::set_up(config.verbose, config.disable_ansi);
@@ -149,13 +149,13 @@ fn run(arguments: impl IntoIterator<Item = OsString>, variable: GetVariable<'_>)
         Command::Graph(arguments) => graph::run(&config, &arguments),
         Command::Token(arguments) => token::run(&config, variable, &arguments),
         Command::Run(arguments) => run::run(&config, &arguments, variable),
-        Command::Schedule(arguments) => schedule::run(&client()?, &arguments),
+        Command::Schedule(arguments) => schedule::run(&client()?, &arguments, config.disable_ansi),
         Command::Wait(arguments) => wait::wait(&client()?, &arguments),
         Command::Cancel(arguments) => Ok(wait::cancel(&client()?, &arguments)),
         Command::Job(arguments) => jobs::show(&client()?, &arguments),
         Command::Jobs(arguments) => jobs::list(&client()?, &arguments),
         Command::Pipelines(arguments) => jobs::pipelines(&client()?, &arguments),
-        Command::Logs(arguments) => logs::run(&client()?, &arguments),
+        Command::Logs(arguments) => logs::run(&client()?, &arguments, config.disable_ansi),
         Command::Reload(arguments) => reload::run(&client()?, &arguments),
         Command::Version | Command::Completions(_) | Command::Complete(_) => unreachable!("they were run above"),
     }

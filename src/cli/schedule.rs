@@ -12,15 +12,17 @@ use crate::cli::client::follow::Wanted;
 use crate::cli::client::interrupt::{self, Outcome};
 use crate::cli::client::job::Job;
 use crate::cli::client::patience::{Patience, wait_for_end};
-use crate::cli::client::{Client, ClientError, Stream, refused};
-use crate::cli::live::Manner;
+use crate::cli::client::{Client, ClientError, refused};
+use crate::cli::display::{Content, Manner};
 use crate::cli::output::{self, Failure, Status};
 use crate::cli::variables::VariableArguments;
 use crate::cli::wait::print_on;
-use crate::cli::watch::{Watched, watch};
+use crate::cli::watch::{Watch, Watched};
 use crate::definition::shown;
+use crate::task::StreamKind;
 
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct ScheduleArguments {
     /// Name of the pipeline
     pub pipeline: String,
@@ -49,13 +51,13 @@ pub(crate) struct ScheduleArguments {
     pub quiet: bool,
 }
 
-pub(crate) fn run(client: &Client, arguments: &ScheduleArguments) -> Result<Status, Failure> {
-    let watches = arguments.wait || arguments.follow;
+pub(crate) fn run(client: &Client, arguments: &ScheduleArguments, disable_ansi: bool) -> Result<Status, Failure> {
+    let is_watched = arguments.wait || arguments.follow;
     for (is_given, flag) in [
         (arguments.timeout.is_some(), "--timeout"),
         (arguments.cancel_on_interrupt, "--cancel-on-interrupt"),
     ] {
-        if is_given && !watches {
+        if is_given && !is_watched {
             return Err(Failure::usage(format!(
                 "`{flag}` means something with `--wait` or `--follow` alone; add one of them"
             )));
@@ -68,7 +70,7 @@ pub(crate) fn run(client: &Client, arguments: &ScheduleArguments) -> Result<Stat
         .transpose()?;
     let variables = arguments.variables.read().map_err(Failure::usage)?;
     let partition = arguments.partition.clone().unwrap_or_default();
-    if !watches {
+    if !is_watched {
         let id = client
             .schedule(&arguments.pipeline, &variables, &partition)
             .map_err(|error| failure(client, &arguments.pipeline, error))?;
@@ -97,12 +99,12 @@ pub(crate) fn run(client: &Client, arguments: &ScheduleArguments) -> Result<Stat
     let id = answer.map_err(|error| failure(client, &arguments.pipeline, error))?;
     let deadline = timeout_ms.map(|timeout_ms| Instant::now() + Duration::from_millis(timeout_ms.unsigned_abs()));
     print_id(&id, arguments)?;
-    let watched = match interrupted {
+    let end = match interrupted {
         Some(status) => Watched::Interrupted(status),
-        None if arguments.follow => follow(client, &id, arguments, &interrupts, deadline)?,
+        None if arguments.follow => following(client, &id, arguments, &interrupts, deadline, disable_ansi).run()?,
         None => wait(client, &id, &interrupts, deadline)?,
     };
-    match watched {
+    match end {
         Watched::Over(job) => {
             if !arguments.follow {
                 print_end(&job, arguments)?;
@@ -161,24 +163,35 @@ fn wait(client: &Client, id: &str, interrupts: &Receiver<u8>, deadline: Option<I
     })
 }
 
-fn follow(
-    client: &Client,
-    id: &str,
+/// How a job is followed that was just accepted.
+fn following<'a>(
+    client: &'a Client,
+    id: &'a str,
     arguments: &ScheduleArguments,
-    interrupts: &Receiver<u8>,
+    interrupts: &'a Receiver<u8>,
     deadline: Option<Instant>,
-) -> Result<Watched, Failure> {
-    let wanted = Wanted {
-        to_the_end: true,
-        task: None,
-        streams: vec![Stream::Stdout, Stream::Stderr],
-        tail: None,
-    };
-    let manner = Manner {
-        json: arguments.json,
-        quiet: arguments.quiet,
-    };
-    watch(client, id, wanted, manner, interrupts, deadline, true)
+    disable_ansi: bool,
+) -> Watch<'a> {
+    Watch {
+        client,
+        id,
+        wanted: Wanted {
+            to_the_end: true,
+            task: None,
+            streams: StreamKind::BOTH.to_vec(),
+            tail: None,
+        },
+        manner: Manner {
+            json: arguments.json,
+            quiet: arguments.quiet,
+            disable_ansi,
+            content: Content::Everything,
+        },
+        hint: format!("`prunner logs {id}` shows all that it printed"),
+        interrupts,
+        deadline,
+        reached: true,
+    }
 }
 
 /// Why there is no job.

@@ -1,11 +1,13 @@
 //! `prunner serve`: puts the parts together, runs the main loop, and takes them apart again.
 
 use std::env;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, unbounded};
+use rustix::net::sockopt;
 
 use crate::api::auth::Auth;
 use crate::api::{Api, Parts};
@@ -17,6 +19,8 @@ use crate::health::Health;
 use crate::http::{self, Server};
 use crate::main_loop::{Event, MainLoop, Purpose, Release};
 use crate::read_model::ReadModel;
+use crate::reason::reason;
+use crate::reload::Reloader;
 use crate::requests::Request;
 use crate::scheduler::{Limits, Scheduler};
 use crate::secret::IfMissing;
@@ -53,8 +57,9 @@ pub(super) fn data_directory(config: &Config) -> Result<DataDirectory, Failure> 
 pub(super) fn recover(directory: &DataDirectory) -> Result<Recovered, Failure> {
     let recovered = store::recover(&directory.path, wall_ms()).map_err(|error| {
         Failure::usage(format!(
-            "failed to read the state in `{}`: {error}",
-            directory.path.display()
+            "failed to read the state in `{}`: {}",
+            directory.path.display(),
+            reason(&error)
         ))
     })?;
     for message in &recovered.messages {
@@ -86,21 +91,29 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
     }
     let listeners = listeners(config)?;
     let address = listeners[0].local_addr().map_err(Failure::usage)?;
-    let environment = environment::of_tasks(env::vars_os(), &config.env_files, Some(&reachable(address).to_string()))
-        .map_err(Failure::usage)?;
+    let environment = environment::of_tasks(
+        env::vars_os(),
+        &config.env_files,
+        Some(&reachable(&listeners[0]).map_err(Failure::usage)?.to_string()),
+    )
+    .map_err(Failure::usage)?;
 
     let directory = data_directory(config)?;
     if let Some(complaint) = open_files::complaint(config.max_tasks) {
         log::warning(&complaint, &[]);
     }
     let (events, receiver) = unbounded::<Event>();
+    let reloader = Arc::new(Reloader::new(search, Box::new(asker(&events))));
+    let interval = Duration::from_millis(u64::try_from(config.poll_interval_ms).unwrap_or(1));
+    let watched = watched.map(|seen| (seen, interval));
+    let reload = reload::start(Arc::clone(&reloader), watched).map_err(Failure::usage)?;
     let arrived = {
-        let (stopping, search, reloading) = (events.clone(), search.clone(), asker(&events));
+        let stopping = events.clone();
         signals::listen(
             move || drop(stopping.send(Event::SignalsArrived)),
+            // Where one is asked for already, that one will see the same files.
             move || {
-                service_manager::reloading();
-                reload::reload(&search, &reloading);
+                let _ = reload.try_send(());
             },
         )
     }
@@ -150,20 +163,19 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
     )
     .map_err(|error| Failure::usage(format!("failed to write the state: {error}")))?;
 
-    if let Some(seen) = watched {
-        let interval = Duration::from_millis(u64::try_from(config.poll_interval_ms).unwrap_or(1));
-        reload::watch(search.clone(), seen, interval, asker(&events)).map_err(Failure::usage)?;
-    }
     let api = Api::new(Parts {
         model: Arc::clone(&model),
         health: Arc::clone(&health),
         auth: Auth::new(&secret),
         followers,
         logs,
-        search,
+        reloader,
         ask: Box::new(asker(&events)),
         now_wall_ms: Box::new(wall_ms),
     });
+    // Else who asks before the first turn of the loop would be told that there are none.
+    let shown = scheduler.pipeline_views();
+    model.publish(&[], Some(Arc::from(shown.as_slice())));
     let main_loop = MainLoop {
         clock,
         scheduler,
@@ -171,8 +183,10 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
         arrived,
         workers,
         store,
-        purpose: Purpose::Serve { health },
-        shown: Vec::new(),
+        purpose: Purpose::Serve {
+            health: Arc::clone(&health),
+        },
+        shown,
         interrupts: 0,
         stopped_by: None,
         releases: Vec::new(),
@@ -190,6 +204,7 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
 
     service_manager::ready();
     main_loop.run().store.finish();
+    health.set_ending();
     model.wake_all();
     server.stop(ANSWER_GRACE);
     log::info("ended", &[]);
@@ -214,11 +229,12 @@ fn asker(events: &Sender<Event>) -> impl Fn(Request) + Send + Sync + 'static {
 }
 
 /// Where a process on this machine reaches a server that listens there.
-fn reachable(address: SocketAddr) -> SocketAddr {
+fn reachable(listener: &TcpListener) -> io::Result<SocketAddr> {
+    let address = listener.local_addr()?;
     let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip == Ipv6Addr::UNSPECIFIED => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() && sockopt::ipv6_v6only(listener)? => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
     };
-    SocketAddr::new(ip, address.port())
+    Ok(SocketAddr::new(ip, address.port()))
 }

@@ -92,6 +92,10 @@ fn pipeline(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Pipeline
         .boolean(entries, "continue_running_tasks_after_failure")
         .unwrap_or(false);
     let retention_period_ms = reader.duration(entries, "retention_period");
+    if retention_period_ms == Some(0) {
+        // Whoever waits for the end of a job would be told that it never was.
+        reader.error("has `retention_period: 0`; expected some time, so that the end of a job can be seen");
+    }
     let retention_count = reader.integer(entries, "retention_count", 1);
     let env = reader.environment(entries);
     let shared = Shared {

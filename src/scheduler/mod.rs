@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::definition::{Pipeline, Pipelines};
+use crate::definition::{Pipeline, Pipelines, shown};
 use crate::job::{Change, JobId, JobRecord, JobStatus, TaskProgress, TaskRef, TaskStatus};
 use crate::template::Variables;
 use crate::timestamp::Timestamp;
@@ -95,7 +95,7 @@ pub(crate) enum ScheduleError {
 impl fmt::Display for ScheduleError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ScheduleError::UnknownPipeline(name) => write!(formatter, "pipeline {name:?} is not defined"),
+            ScheduleError::UnknownPipeline(name) => write!(formatter, "pipeline {:?} is not defined", shown(name)),
             ScheduleError::QueueFull => {
                 formatter.write_str("concurrency exceeded and queue limit reached for pipeline")
             }
@@ -355,6 +355,15 @@ impl Scheduler {
 
     /// A task that was told to start has ended, whether it ever had a process or not.
     pub(crate) fn task_exited(&mut self, now: Timestamp, task: TaskRef, exit: TaskExit) {
+        if self.shutdown == Some(Shutdown::Drain) && is_interrupted(&exit) {
+            // The interrupt that we got was sent to the tasks too. This one needs no more to be told.
+            let state = self.task_state(task);
+            if let TaskState::Running { start_ms } = *state {
+                let kill_at_ms = now.mono_ms;
+                *state = TaskState::Stopping { start_ms, kill_at_ms };
+            }
+            self.stop_running(now, task.job, "prunner was stopped".to_owned());
+        }
         let job = self
             .jobs
             .get_mut(&task.job)
@@ -840,6 +849,11 @@ impl Scheduler {
             .expect("a task's timer is removed with its job")
             .tasks[task.index]
     }
+}
+
+/// Somebody else than we sent it a SIGINT.
+fn is_interrupted(exit: &TaskExit) -> bool {
+    !exit.stopped && matches!(exit.outcome, Outcome::Signaled(2) | Outcome::Exited(130))
 }
 
 fn json_bytes(variables: &Variables) -> usize {

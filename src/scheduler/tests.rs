@@ -99,6 +99,8 @@ impl Play {
                 }
                 self.move_to(end_ms);
             }
+            // Somebody sets the clock.
+            "wall" => self.now.wall_ms += words[0].parse::<i64>().unwrap(),
             "reload" => self.scheduler.replace_pipelines(self.now, load(rest)),
             "hold" => self.scheduler.hold(self.now, true),
             "release" => self.scheduler.hold(self.now, false),
@@ -1322,6 +1324,40 @@ fn a_drain_lets_running_jobs_end() {
 }
 
 #[test]
+fn an_interrupt_that_tasks_got_too_stops_their_jobs() {
+    check(
+        "p: {concurrency: 3, tasks: {a: {script: x}, b: {script: x}}, on_error: {script: x}}",
+        "
+        > schedule p
+            1 runs
+            start 1/a after the save
+            start 1/b after the save
+        > schedule p
+            2 runs
+            start 2/a after the save
+            start 2/b after the save
+        > drain
+        > exit 1/a signal 2
+            1 is told to stop: prunner was stopped
+            stop 1/b
+            1/a canceled -1
+        > exit 1/b 130
+            1/b canceled -1
+            1 canceled: prunner was stopped
+        > exit 2/a 0
+            2/a done
+        > exit 2/b signal 9
+            2/b error 137 (signal: killed), fails the job
+            start 2/on_error, for b failed with 137 (signal: killed)
+        > exit 2/on_error 0
+            2/on_error done
+            2 failed
+            exit
+        ",
+    );
+}
+
+#[test]
 fn a_stop_ends_running_jobs() {
     check(
         "p: {tasks: {a: {script: x}}, on_error: {script: x}}, q: {start_delay: 1s, tasks: {a: {script: x}}}",
@@ -1531,6 +1567,94 @@ fn a_pipeline_that_is_gone_finishes_what_it_has() {
             forget 1
         ",
     );
+}
+
+/// Half a year forward, and back, and to the ends of time.
+#[test]
+fn a_clock_that_is_set_moves_no_deadline() {
+    for jump in [
+        "15000000000",
+        "-15000000000",
+        "9000000000000000000",
+        "-9000000000000000000",
+    ] {
+        let history = "
+        > schedule q
+            1 waits until 5000
+        > schedule p
+            2 runs
+            start 2/a after the save
+        > wall JUMP
+        > cancel 2
+            2 is told to stop: canceled
+            stop 2/a
+        > at 1999
+        > at 2000
+            kill 2/a
+        > exit 2/a signal 9 stopped
+            2/a canceled -1
+            2 canceled: canceled
+        > at 4999
+        > at 5000
+            1 is due
+            1 runs
+            start 1/a after the save
+        > exit 1/a 0
+            1/a done
+            1 succeeded
+        > at 61999
+        > at 62000
+            forget 2
+        ";
+        check(
+            "p: {retention_period: 1m, tasks: {a: {script: x}}}, q: {start_delay: 5s, tasks: {a: {script: x}}}",
+            &history.replace("JUMP", jump),
+        );
+    }
+}
+
+#[test]
+fn after_a_restart_with_another_clock_no_more_than_the_delay_is_left() {
+    for (jump, left) in [("-86400000", "Some(5000)"), ("86400000", "None"), ("0", "Some(4000)")] {
+        let due = if left == "None" {
+            "
+            1 is due
+            1 runs
+            start 1/a after the save"
+        } else {
+            ""
+        };
+        let history = format!(
+            "
+        > schedule q
+            1 waits until 5000
+        > wall {jump}
+        > restart{due}
+        > deadline
+            {left}
+        "
+        );
+        check("q: {start_delay: 5s, tasks: {a: {script: x}}}", &history);
+    }
+    // What ended in the future ended just now, and what ended long ago is too old.
+    for (jump, forgotten) in [("-86400000", ""), ("86400000", "\n            forget 1")] {
+        let left = if forgotten.is_empty() { "Some(60000)" } else { "None" };
+        let history = format!(
+            "
+        > schedule p
+            1 runs
+            start 1/a after the save
+        > exit 1/a 0
+            1/a done
+            1 succeeded
+        > wall {jump}
+        > restart{forgotten}
+        > deadline
+            {left}
+        "
+        );
+        check("p: {retention_period: 1m, tasks: {a: {script: x}}}", &history);
+    }
 }
 
 #[test]

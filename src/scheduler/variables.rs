@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::definition::{ON_ERROR, Pipeline, Task};
+use crate::definition::{ON_ERROR, Pipeline, Task, shown};
 use crate::job::JobId;
 use crate::template::{Scope, Variables};
 
@@ -26,13 +26,16 @@ const RESERVED_PREFIX: &str = "failedTask";
 pub(super) fn check(pipeline: &Pipeline, job: JobId, variables: &Variables) -> Result<(), String> {
     let mut complaints = Vec::new();
     for (name, value) in variables {
+        if complaints.len() >= MAX_COMPLAINTS {
+            break;
+        }
         if name == JOB_ID || name.starts_with(RESERVED_PREFIX) {
-            complaints.push(format!("variable name `{name}` is reserved"));
+            complaints.push(format!("variable name `{}` is reserved", shown(name)));
         }
         if holds_nul(name) || value_holds_nul(value) {
             complaints.push(format!(
                 "variable `{}` holds a NUL character",
-                name.replace('\0', "\\0")
+                shown(&name.replace('\0', "\\0"))
             ));
         }
     }

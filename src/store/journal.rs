@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate};
@@ -24,7 +24,7 @@ pub(super) const JOURNAL: &str = "journal.jsonl";
 const NEW_JOURNAL: &str = "journal.jsonl.new";
 
 /// The checksum and the blank behind it.
-const PREFIX: usize = 9;
+pub(super) const PREFIX: usize = 9;
 /// What a job's line has around its JSON: the prefix, `{"job":`, `}` and the newline.
 pub(super) const AROUND_JOB: u64 = 18;
 
@@ -177,7 +177,7 @@ pub(super) struct Journal {
     can_reserve: bool,
     /// Something may stand behind `length`.
     is_torn: bool,
-    /// A sync failed: what was written may never reach the disk, though a later sync succeeds.
+    /// A sync failed: what was written may never reach the disk, though a later sync succeeds. Or the file was deleted.
     is_broken: bool,
 }
 
@@ -243,11 +243,19 @@ impl Journal {
             let _ = self.cut_back();
             return Err(error);
         }
-        if sync && let Err(error) = self.file.sync_data() {
+        if sync && let Err(error) = self.file.sync_data().and_then(|()| self.check_name()) {
             self.is_broken = true;
             return Err(error);
         }
         self.length += lines.len() as u64;
+        Ok(())
+    }
+
+    /// Somebody who cleans up may delete it while it is used; then what is written here is lost at the end.
+    fn check_name(&self) -> io::Result<()> {
+        if self.file.metadata()?.nlink() == 0 {
+            return Err(io::Error::other("it was deleted"));
+        }
         Ok(())
     }
 

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -19,7 +19,7 @@ use crate::reason::reason;
 pub(crate) struct DataDirectory {
     /// Absolute.
     pub path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 /// Why the data directory can't be used.
@@ -41,9 +41,10 @@ impl fmt::Display for OpenError {
             OpenError::InUse { directory, pid } => {
                 write!(formatter, "the data directory `{}` is in use by ", directory.display())?;
                 match pid {
-                    Some(pid) => write!(formatter, "process {pid}"),
-                    None => formatter.write_str("another process"),
+                    Some(pid) => write!(formatter, "process {pid}")?,
+                    None => formatter.write_str("another process")?,
                 }
+                formatter.write_str("; stop it, or choose another directory with `--data`")
             }
             OpenError::Io(path, error) => write!(formatter, "failed to open `{}`: {}", path.display(), reason(error)),
         }
@@ -70,7 +71,16 @@ impl DataDirectory {
             Err(errno) => return Err(failed(errno.into())),
         }
         write_pid(&mut lock).map_err(failed)?;
-        Ok(DataDirectory { path, _lock: lock })
+        Ok(DataDirectory { path, lock })
+    }
+
+    /// Makes and locks it again where it was deleted: else another process could own it too.
+    pub(crate) fn keep(&mut self) -> Result<(), OpenError> {
+        let is_there = self.lock.metadata().is_ok_and(|metadata| metadata.nlink() > 0);
+        if !is_there {
+            *self = DataDirectory::open(&self.path)?;
+        }
+        Ok(())
     }
 }
 
@@ -138,13 +148,31 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "the data directory `{}` is in use by process {}",
+                "the data directory `{}` is in use by process {}; stop it, or choose another directory with `--data`",
                 path.canonicalize().unwrap().display(),
                 std::process::id()
             )
         );
         drop(directory);
         DataDirectory::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_was_deleted_is_owned_again() {
+        let parent = TestDirectory::new();
+        let path = parent.path().join("data");
+        let mut directory = DataDirectory::open(&path).unwrap();
+        directory.keep().unwrap();
+        assert!(matches!(DataDirectory::open(&path), Err(OpenError::InUse { .. })));
+        fs::remove_dir_all(&path).unwrap();
+        directory.keep().unwrap();
+        check_mode(&path, 0o700);
+        assert!(matches!(DataDirectory::open(&path), Err(OpenError::InUse { .. })));
+        fs::remove_dir_all(&path).unwrap();
+        let other = DataDirectory::open(&path).unwrap();
+        assert!(matches!(directory.keep(), Err(OpenError::InUse { .. })));
+        drop(other);
+        directory.keep().unwrap();
     }
 
     #[test]

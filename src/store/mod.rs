@@ -9,12 +9,14 @@
 //! | `lock.rs` | the data directory and its one owner |
 //! | `journal.rs` | the form of a line, and the file |
 //! | `recover.rs` | from the files to jobs, at the start |
+//! | `damage.rs` | what a damaged line may have said |
 //! | `worker.rs` | the thread: save, show, let go; and what to do where the disk does not take it |
 //! | `compact.rs` | what a new journal holds |
 //! | `forget.rs` | deletes logs |
 //! | `old_form.rs` | the old server's file |
 
 mod compact;
+mod damage;
 mod forget;
 mod journal;
 mod lock;

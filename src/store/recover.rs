@@ -1,14 +1,15 @@
 //! Reads what an earlier run left, and says what has become of it. Writes nothing: the store does what is needed when it
 //! starts.
 //!
-//! Surprise: a damaged journal may have lost the line that says that a job runs. What its tasks left says so too, and
-//! counts: better a job that is shown as interrupted than one that runs twice.
+//! Surprise: a damaged journal may have lost the line that says that a job runs. What its tasks left says so too, and so
+//! may the damaged line; both count: better a job that is shown as interrupted than one that runs twice.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::damage::{Suspects, is_never_in_a_line};
 use super::journal::{JOURNAL, Line, inner_lines, parse_line, read_if_there};
 use super::old_form::{OLD_FILE, read_old};
 use crate::definition::ON_ERROR;
@@ -16,6 +17,9 @@ use crate::job::{Change, JobId, JobRecord, JobStatus, TaskStatus};
 use crate::read_model::{Content, Image};
 use crate::scheduler::EndedJob;
 use crate::timestamp::rfc3339;
+
+/// Why a job that seems to wait does not wait on.
+const MAY_HAVE_RUN: &str = "the journal is damaged where it may have said that the job ran";
 
 /// What an earlier run left.
 #[derive(Debug)]
@@ -55,13 +59,27 @@ struct Loaded {
     ended: HashMap<JobId, EndedJob>,
     messages: Vec<String>,
     journal: JournalState,
+    suspects: Suspects,
+    is_from_journal: bool,
 }
 
 /// Reads the data directory, and ends what ran. Writes nothing. Fails only where a file that is there can't be read.
 pub(crate) fn recover(directory: &Path, now_wall_ms: i64) -> io::Result<Recovered> {
     let mut loaded = load(directory, now_wall_ms)?;
     let mut leftovers = HashSet::new();
-    for change in unfinished(&loaded.image, now_wall_ms, &mut leftovers) {
+    // The old server's logs are no sign: who knows when it made them.
+    let logs = loaded.is_from_journal.then(|| directory.join("logs"));
+    let ends = unfinished(&loaded, logs.as_deref(), now_wall_ms, &mut leftovers);
+    let suspected = ends
+        .iter()
+        .filter(|change| matches!(change, Change::End { reason, .. } if reason == MAY_HAVE_RUN))
+        .count();
+    if suspected > 0 {
+        loaded.messages.push(format!(
+            "{suspected} jobs that seem to wait may have run; they are shown as interrupted, so that none runs twice"
+        ));
+    }
+    for change in ends {
         if !loaded.journal.is_rewritten {
             loaded.journal.changes.push(change.clone());
         }
@@ -74,6 +92,7 @@ pub(crate) fn recover(directory: &Path, now_wall_ms: i64) -> io::Result<Recovere
         ended,
         messages,
         journal,
+        ..
     } = loaded;
     let ended = image.jobs().filter_map(|entry| ended.get(&entry.id).cloned()).collect();
     Ok(Recovered {
@@ -97,18 +116,7 @@ fn load(directory: &Path, now_wall_ms: i64) -> io::Result<Loaded> {
     if let Some(bytes) = read_if_there(&path)? {
         return Ok(load_journal(&path, &bytes, now_wall_ms));
     }
-    let mut loaded = Loaded {
-        image: Image::default(),
-        ended: HashMap::new(),
-        messages: Vec::new(),
-        journal: JournalState {
-            length: 0,
-            changes: Vec::new(),
-            is_rewritten: false,
-            damaged: None,
-            unknown: Vec::new(),
-        },
-    };
+    let mut loaded = Loaded::new(0);
     let path = directory.join(OLD_FILE);
     if let Some(bytes) = read_if_there(&path)? {
         let old = read_old(&bytes, now_wall_ms);
@@ -136,18 +144,8 @@ fn load_journal(path: &Path, bytes: &[u8], now_wall_ms: i64) -> Loaded {
         .iter()
         .rposition(|&byte| byte == b'\n')
         .map_or(0, |newline| newline + 1);
-    let mut loaded = Loaded {
-        image: Image::default(),
-        ended: HashMap::new(),
-        messages: Vec::new(),
-        journal: JournalState {
-            length: whole as u64,
-            changes: Vec::new(),
-            is_rewritten: false,
-            damaged: None,
-            unknown: Vec::new(),
-        },
-    };
+    let mut loaded = Loaded::new(whole as u64);
+    loaded.is_from_journal = true;
     let mut pipelines = HashSet::new();
     let mut unknown_kinds: BTreeMap<String, u64> = BTreeMap::new();
     let mut damaged = Vec::new();
@@ -158,6 +156,7 @@ fn load_journal(path: &Path, bytes: &[u8], now_wall_ms: i64) -> Loaded {
             true
         }
         Some(Line::Ended(line)) => {
+            loaded.suspects.close(&loaded.image);
             let pipeline = pipelines
                 .get(&*line.pipeline)
                 .map_or_else(|| Arc::from(&*line.pipeline), Arc::clone);
@@ -180,25 +179,27 @@ fn load_journal(path: &Path, bytes: &[u8], now_wall_ms: i64) -> Loaded {
             true
         }
     };
-    for (index, line) in bytes[..whole].split_inclusive(|&byte| byte == b'\n').enumerate() {
-        let line = &line[..line.len() - 1];
+    // One whose last newline is damaged, or that holds what a kill can't leave, is no line that was not written to its end.
+    let is_torn = whole < bytes.len() && !is_damaged_tail(&bytes[whole..]);
+    let used = if is_torn { whole } else { bytes.len() };
+    for (index, line) in bytes[..used].split_inclusive(|&byte| byte == b'\n').enumerate() {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
         if take(&mut loaded, line) {
             continue;
         }
         damaged.push(index + 1);
-        let mut start = 0;
-        for next in inner_lines(line) {
-            // What stands before `next` may be whole without the byte that was the newline.
-            if start > 0 || next > 0 {
-                take(&mut loaded, &line[start..next - 1]);
+        // What stands before a line may be whole without the byte that was the newline.
+        let starts: Vec<usize> = inner_lines(line).collect();
+        let ends = starts.iter().map(|&next| next - 1).chain([line.len()]);
+        for (start, end) in [0].iter().chain(&starts).zip(ends) {
+            let part = &line[*start..end.max(*start)];
+            if !take(&mut loaded, part) && !take(&mut loaded, &part[..part.len().max(1) - 1]) {
+                loaded.suspects.take_damaged(part, &loaded.image);
             }
-            start = next;
-        }
-        if start > 0 {
-            take(&mut loaded, &line[start..]);
         }
     }
-    if whole < bytes.len() {
+    loaded.suspects.close(&loaded.image);
+    if is_torn {
         loaded.messages.push(format!(
             "{}: cut off {} bytes behind the last whole line, which was not written to its end",
             path.display(),
@@ -218,18 +219,41 @@ fn load_journal(path: &Path, bytes: &[u8], now_wall_ms: i64) -> Loaded {
             damaged.len()
         ));
         loaded.journal.is_rewritten = true;
+        // It is kept as it is: nothing is cut off.
+        loaded.journal.length = bytes.len() as u64;
         loaded.keep_damaged(path, now_wall_ms);
     }
     loaded
 }
 
 impl Loaded {
+    fn new(length: u64) -> Loaded {
+        Loaded {
+            image: Image::default(),
+            ended: HashMap::new(),
+            messages: Vec::new(),
+            journal: JournalState {
+                length,
+                changes: Vec::new(),
+                is_rewritten: false,
+                damaged: None,
+                unknown: Vec::new(),
+            },
+            suspects: Suspects::default(),
+            is_from_journal: false,
+        }
+    }
+
     /// Applies a line of the journal.
     fn replay(&mut self, change: Change) {
         let id = change.job();
+        self.suspects.close(&self.image);
         let status = self.image.job(id).map(|entry| entry.status);
         match change {
-            Change::Job(record) => self.insert(*record),
+            Change::Job(record) => {
+                self.suspects.clear(id);
+                self.insert(*record);
+            }
             // A damaged line may have said that it runs.
             Change::Task { ref progress, .. } if status == Some(JobStatus::Waiting) => {
                 let start_ms = progress.start_ms.or(progress.end_ms).unwrap_or_default();
@@ -307,13 +331,30 @@ impl Loaded {
     }
 }
 
-/// The ends of jobs that have not ended and yet can't go on.
-fn unfinished(image: &Image, now_wall_ms: i64, leftovers: &mut HashSet<(JobId, String)>) -> Vec<Change> {
+/// Whether the end of a journal, without a newline, is more than a line that was not written to its end: then only its
+/// newline is damaged, or there is what no line begins with.
+fn is_damaged_tail(tail: &[u8]) -> bool {
+    tail.iter().any(|&byte| is_never_in_a_line(byte))
+        || inner_lines(tail).next().is_some()
+        || parse_line(&tail[..tail.len() - 1]).is_some()
+}
+
+/// The ends of jobs that have not ended and yet can't go on. In `logs` there is something of every job that has ever
+/// put anything out.
+fn unfinished(
+    loaded: &Loaded,
+    logs: Option<&Path>,
+    now_wall_ms: i64,
+    leftovers: &mut HashSet<(JobId, String)>,
+) -> Vec<Change> {
+    let has_logs = |id: JobId| logs.is_some_and(|logs| logs.join(id.to_string()).exists());
     let mut ends = Vec::new();
     // A job that replaces another has its place. Where both wait, the end of the older one was not written.
     let mut places: HashMap<u64, &JobRecord> = HashMap::new();
-    for record in live(image) {
-        if record.status == JobStatus::Waiting {
+    for record in live(&loaded.image) {
+        let may_have_run =
+            record.status == JobStatus::Waiting && (loaded.suspects.contains(record.id) || has_logs(record.id));
+        if record.status == JobStatus::Waiting && !may_have_run {
             if let Some(replaced) = places.insert(record.place, record) {
                 ends.push(Change::End {
                     job: replaced.id,
@@ -324,7 +365,9 @@ fn unfinished(image: &Image, now_wall_ms: i64, leftovers: &mut HashSet<(JobId, S
             }
             continue;
         }
-        let (status, reason) = if record.reason.is_empty() {
+        let (status, reason) = if may_have_run {
+            (JobStatus::Interrupted, MAY_HAVE_RUN)
+        } else if record.reason.is_empty() {
             (JobStatus::Interrupted, "prunner ended while the job ran")
         } else {
             (JobStatus::Canceled, record.reason.as_str())

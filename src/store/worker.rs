@@ -191,15 +191,23 @@ impl<R: Send + 'static> Worker<R> {
         if self.journal.is_broken() {
             return self.rewrite();
         }
-        if !self.unwritten.is_empty() {
-            self.journal.append(&self.unwritten, self.needs_sync)?;
+        if self.unwritten.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let appended = self.journal.append(&self.unwritten, self.needs_sync);
+        match appended {
+            Err(error) if self.journal.is_broken() => {
+                log::warning("the journal is written anew", &[("reason", &reason(&error))]);
+                self.rewrite()
+            }
+            appended => appended,
+        }
     }
 
     /// A new journal from what is shown and what is pending.
     fn rewrite(&mut self) -> io::Result<()> {
         self.drop_compaction();
+        self.directory.keep().map_err(io::Error::other)?;
         self.journal = write_new(&self.directory.path, &self.model, &self.unknown, &self.unwritten)?;
         if self.journal.is_broken() {
             return Err(io::Error::other("the directory can't be synced"));

@@ -17,6 +17,9 @@ use super::environment::{MARK, mark};
 use super::group::{LOOK_AGAIN, ProcessTable, read_into, wait_for_all};
 use crate::job::JobId;
 
+/// How long after a look that found nothing the second one follows.
+const SECOND_LOOK: Duration = Duration::from_millis(10);
+
 /// Kills the processes of these tasks (by job and name) that a prunner with this data directory started. Returns when
 /// none is left, or after `patience`; what then still lives is named for the log.
 pub(crate) fn kill_leftovers(data: &Path, tasks: &HashSet<(JobId, String)>, patience: Duration) -> Vec<String> {
@@ -35,17 +38,24 @@ pub(crate) fn kill_leftovers(data: &Path, tasks: &HashSet<(JobId, String)>, pati
         spared: ancestors(&table),
         table,
     };
+    let mut seen_empty = false;
     loop {
-        let found = hunt.find();
-        if found.is_empty() || Instant::now() >= deadline {
+        let is_over = Instant::now() >= deadline;
+        let (found, mut exits) = hunt.look(!is_over);
+        if found.is_empty() && (seen_empty || is_over) {
+            return Vec::new();
+        }
+        if is_over {
             return found
                 .iter()
                 .map(|&(process, task)| hunt.describe(process, task))
                 .collect();
         }
-        let mut exits: Vec<OwnedFd> = found.iter().filter_map(|&(process, _)| hunt.kill(process)).collect();
+        // Twice, with a moment in between: while a process becomes another program it shows no environment.
+        seen_empty = found.is_empty();
+        let pause = if seen_empty { SECOND_LOOK } else { LOOK_AGAIN };
         // What was forked meanwhile is found by the next look; so is what can't be waited for.
-        let look_again = deadline.min(Instant::now() + LOOK_AGAIN);
+        let look_again = deadline.min(Instant::now() + pause);
         if exits.is_empty() {
             wait_until(look_again);
         } else {
@@ -61,13 +71,24 @@ struct Hunt<'a> {
 }
 
 impl Hunt<'_> {
-    fn find(&self) -> Vec<(Pid, &(JobId, String))> {
+    /// What is there, and where it `kills`, what tells of the exits. Each is killed as soon as it is seen: one that hands
+    /// over to a child again and again would else be gone.
+    fn look(&self, kills: bool) -> (Vec<(Pid, &(JobId, String))>, Vec<OwnedFd>) {
         let mut environment = Vec::new();
-        self.table
-            .processes()
-            .filter(|process| !self.spared.contains(process))
-            .filter_map(|process| Some((process, self.task_of(process, &mut environment)?)))
-            .collect()
+        let mut found = Vec::new();
+        let mut exits = Vec::new();
+        for process in self.table.processes() {
+            if self.spared.contains(&process) {
+                continue;
+            }
+            if let Some(task) = self.task_of(process, &mut environment) {
+                found.push((process, task));
+                if kills {
+                    exits.extend(self.kill(process));
+                }
+            }
+        }
+        (found, exits)
     }
 
     /// A process that has ended has no environment any more, also while it waits to be reaped.

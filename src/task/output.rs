@@ -34,6 +34,10 @@ const READ_ON: Duration = Duration::from_millis(200);
 /// What a pipe holds: more is never there to be read at once.
 const BUFFER_BYTES: usize = 64 * 1024;
 
+/// Enough for a task that prints little. Readers are many and mostly idle: large buffers in all of them would be most of
+/// what prunner holds.
+const SMALL_BUFFER_BYTES: usize = 2 * 1024;
+
 /// The two readers of a worker.
 pub(super) struct Output {
     readers: [Reader; 2],
@@ -275,8 +279,7 @@ fn notes(ends: &[StreamEnd; 2]) -> Vec<String> {
 }
 
 fn read_for_ever(stream: StreamKind, orders: &Receiver<Order>, shared: &Shared) {
-    // The room is zero pages until output needs it.
-    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut buffer = vec![0; SMALL_BUFFER_BYTES];
     let waker = &shared.cutter.wakers[stream as usize];
     while let Ok(Order { pipe, mut log }) = orders.recv() {
         let was_cut = copy(&pipe, &mut log, &mut buffer, &shared.cutter, waker);
@@ -287,22 +290,27 @@ fn read_for_ever(stream: StreamKind, orders: &Receiver<Order>, shared: &Shared) 
             why: std::mem::take(&mut log.why),
         };
         drop(log);
+        buffer.truncate(SMALL_BUFFER_BYTES);
+        buffer.shrink_to_fit();
         shared.put(stream, end);
     }
 }
 
 /// Returns whether it was cut off before the end.
-fn copy(pipe: &OwnedFd, log: &mut Log, buffer: &mut [u8], cutter: &Cutter, waker: &Waker) -> bool {
+fn copy(pipe: &OwnedFd, log: &mut Log, buffer: &mut Vec<u8>, cutter: &Cutter, waker: &Waker) -> bool {
     // Once cut: how much is still read, so that what the task itself has printed is whole.
     let mut left = None;
     loop {
         if left.is_none() && cutter.is_cut() {
             left = Some(ioctl_fionread(pipe).unwrap_or_default());
         }
-        match rustix::io::read(pipe, &mut *buffer) {
+        match rustix::io::read(pipe, &mut buffer[..]) {
             Ok(0) => return false,
             Ok(count) => {
                 log.write(&buffer[..count]);
+                if count == buffer.len() {
+                    buffer.resize(BUFFER_BYTES, 0);
+                }
                 if let Some(left) = &mut left {
                     if *left == 0 {
                         return true;

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -51,10 +51,13 @@ impl TestSpace {
         space
     }
 
+    /// Whole at every moment, as a server may watch it.
     pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.path.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        let new = PathBuf::from(format!("{}.new", path.display()));
+        fs::write(&new, text).unwrap();
+        fs::rename(new, path).unwrap();
     }
 
     pub(crate) fn write_script(&self, name: &str, text: &str) {
@@ -79,7 +82,8 @@ impl TestSpace {
         self.command_by(Command::new(env!("CARGO_BIN_EXE_prunner")), arguments)
     }
 
-    fn command_by(&self, mut command: Command, arguments: &[&str]) -> Command {
+    /// Another program, started as prunner is.
+    pub(crate) fn command_by(&self, mut command: Command, arguments: &[&str]) -> Command {
         command
             .args(arguments)
             .current_dir(&self.path)
@@ -118,7 +122,14 @@ impl TestSpace {
 
     /// The same, started by a command that ends in being prunner. The arguments are for the token.
     #[track_caller]
-    pub(crate) fn serve_by(&self, mut starter: Command, arguments: &[&str], variables: &[(&str, &str)]) -> Server {
+    pub(crate) fn serve_by(&self, starter: Command, arguments: &[&str], variables: &[(&str, &str)]) -> Server {
+        let mut server = self.start(starter, arguments, variables);
+        server.wait_until_it_serves();
+        server
+    }
+
+    /// The same, but returns as soon as there is a process. It may end at any time.
+    pub(crate) fn start(&self, mut starter: Command, arguments: &[&str], variables: &[(&str, &str)]) -> Server {
         let mut debug = self.command(arguments);
         debug
             .arg("debug")
@@ -132,7 +143,7 @@ impl TestSpace {
             .spawn()
             .unwrap();
         let log = Arc::new(Mutex::new(String::new()));
-        let (sender, receiver) = channel();
+        let (sender, serving) = channel();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let written = Arc::clone(&log);
         thread::spawn(move || {
@@ -146,17 +157,13 @@ impl TestSpace {
                 written.push('\n');
             }
         });
-        let mut server = Server {
+        Server {
             child,
             address: String::new(),
-            log: Arc::clone(&log),
+            log,
+            serving: Mutex::new(serving),
             token: String::from_utf8(token.stdout).unwrap(),
-        };
-        match receiver.recv_timeout(PATIENCE) {
-            Ok(address) => server.address = address,
-            Err(error) => panic!("it does not serve ({error}): {}", log.lock().unwrap()),
         }
-        server
     }
 }
 
@@ -173,6 +180,8 @@ pub(crate) struct Server {
     pub token: String,
     /// What it has said so far.
     log: Arc<Mutex<String>>,
+    /// Where it says where it serves.
+    serving: Mutex<Receiver<String>>,
 }
 
 impl Server {
@@ -184,26 +193,37 @@ impl Server {
         self.log.lock().unwrap().clone()
     }
 
+    #[track_caller]
+    pub(crate) fn wait_until_it_serves(&mut self) {
+        match self.serving.get_mut().unwrap().recv_timeout(PATIENCE) {
+            Ok(address) => self.address = address,
+            Err(error) => panic!("it does not serve ({error}): {}", self.log()),
+        }
+    }
+
     /// As a crash would.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    fn signal_end(&self) {
+    /// Such as `TERM`.
+    pub(crate) fn signal(&self, signal: &str) {
         let _ = Command::new("sh")
-            .args(["-c", "kill -TERM \"$1\"", "sh", &self.pid().to_string()])
+            .args(["-c", "kill -$1 \"$2\"", "sh", signal, &self.pid().to_string()])
+            .stderr(Stdio::null())
             .status();
     }
 
     /// SIGTERM, and its exit status.
-    pub(crate) fn stop(self) -> Option<i32> {
-        self.signal_end();
+    pub(crate) fn stop(mut self) -> Option<i32> {
+        self.signal("TERM");
         self.end()
     }
 
     /// Its exit status when it has ended.
-    pub(crate) fn end(mut self) -> Option<i32> {
+    #[track_caller]
+    pub(crate) fn end(&mut self) -> Option<i32> {
         eventually("the server ends", || self.child.try_wait().unwrap()).code()
     }
 
@@ -269,7 +289,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
-            self.signal_end();
+            self.signal("TERM");
             let deadline = Instant::now() + Duration::from_secs(5);
             while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
                 thread::park_timeout(Duration::from_millis(10));
@@ -289,7 +309,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     #[track_caller]
-    fn new(text: &str) -> Answer {
+    pub(crate) fn new(text: &str) -> Answer {
         let (head, body) = text.split_once("\r\n\r\n").expect("an answer has a head");
         Answer {
             status: head.split(' ').nth(1).unwrap().parse().unwrap(),

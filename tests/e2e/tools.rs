@@ -44,8 +44,9 @@ impl Server {
         self.accepted(&request)
     }
 
+    /// The id of a job that was accepted, of a request with these fields.
     #[track_caller]
-    fn accepted(&self, request: &Value) -> String {
+    pub(crate) fn accepted(&self, request: &Value) -> String {
         let answer = self.post("/pipelines/schedule", &request.to_string());
         assert_eq!(answer.status, 202, "{}", answer.body);
         answer.json()["jobId"].as_str().unwrap().to_owned()

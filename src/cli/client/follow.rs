@@ -17,8 +17,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::cli::client::job::{Job, Task};
 use crate::cli::client::patience::{Patience, wait_a_while};
-use crate::cli::client::{Client, ClientError, Part, Stream};
+use crate::cli::client::{Client, ClientError, Part};
 use crate::definition::ON_ERROR;
+use crate::task::StreamKind;
 
 /// How long the job is waited for between two looks: first, and at most.
 const SHORTEST_LOOK: Duration = Duration::from_millis(100);
@@ -29,26 +30,27 @@ const PIECE_BYTES: usize = 32 << 10;
 const MAX_PIECES: usize = 64;
 /// The first look for the last lines of an output; each further one is eight times as large.
 const TAIL_BYTES: u64 = 64 << 10;
-/// A line without an end is handed on in parts of this size.
-const MAX_LINE_BYTES: usize = 1 << 20;
 
 /// What happens in a job.
 #[derive(Debug)]
 pub(crate) enum Event<'a> {
-    /// With the job as it is then.
+    /// It is known which tasks there are.
+    Tasks(&'a Job),
     Started(&'a Task, &'a Job),
-    /// A line without its end; `is_whole` is false for a last line that has none.
-    Line {
-        task: &'a str,
-        stream: Stream,
-        line: &'a [u8],
-        is_whole: bool,
+    /// However it is cut.
+    Output {
+        task: &'a Arc<str>,
+        stream: StreamKind,
+        bytes: Vec<u8>,
     },
     /// All its output has been told.
-    Ended(&'a Task),
+    Ended(&'a Task, &'a Job),
     /// All has been told. It may still run where it was not followed to its end.
     Job(&'a Job),
 }
+
+/// Who is told what happens.
+pub(crate) type Tell<'a> = &'a mut dyn FnMut(Event<'_>);
 
 /// What of a job is of interest.
 #[derive(Clone, Debug)]
@@ -58,7 +60,7 @@ pub(crate) struct Wanted {
     /// This task alone.
     pub task: Option<String>,
     /// In the order in which those of a task that has ended are read.
-    pub streams: Vec<Stream>,
+    pub streams: Vec<StreamKind>,
     /// So many of the last lines of each output, as it is when it is opened.
     pub tail: Option<usize>,
 }
@@ -68,13 +70,13 @@ pub(crate) enum Note {
     State(Box<Job>),
     Output {
         task: Arc<str>,
-        stream: Stream,
+        stream: StreamKind,
         bytes: Vec<u8>,
     },
     /// The outputs that were opened with one call.
     Read {
         task: Arc<str>,
-        streams: Vec<Stream>,
+        streams: usize,
     },
     Failed(ClientError),
 }
@@ -91,14 +93,16 @@ pub(crate) struct Following {
     to_read: VecDeque<String>,
     /// One of those is being read.
     reads: bool,
-    lines: HashMap<(Arc<str>, Stream), Vec<u8>>,
+    /// How many tasks the job had when they were told.
+    told_tasks: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Progress {
     /// Outputs that are open or wait to be.
     open: usize,
-    is_opened: bool,
+    /// It is read after others, its outputs one after the other.
+    is_queued: bool,
     end_is_told: bool,
 }
 
@@ -130,7 +134,7 @@ impl Following {
             tasks: HashMap::new(),
             to_read: VecDeque::new(),
             reads: false,
-            lines: HashMap::new(),
+            told_tasks: 0,
             wanted,
         };
         Ok((following, receiver))
@@ -141,11 +145,11 @@ impl Following {
         &self.job
     }
 
-    /// What is known before the first note; starts the threads.
+    /// Tells what is known before the first note, and starts the threads.
     ///
     /// # Errors
-    /// Of the one who is told.
-    pub(crate) fn begin(&mut self, tell: &mut dyn FnMut(Event<'_>) -> io::Result<()>) -> io::Result<Told> {
+    /// Where a thread can't be had.
+    pub(crate) fn begin(&mut self, tell: Tell<'_>) -> io::Result<Told> {
         if self.wanted.to_the_end && !self.job.completed {
             let (client, id, sender) = (self.client.clone(), self.id.clone(), self.sender.clone());
             spawn("look", move || look(&client, &id, &sender))?;
@@ -153,19 +157,25 @@ impl Following {
         self.advance(tell)
     }
 
-    /// Takes what a thread told.
+    /// Takes what a thread told, and tells what follows from it.
     ///
     /// # Errors
-    /// Of the one who is told.
-    pub(crate) fn take(
-        &mut self,
-        note: Note,
-        tell: &mut dyn FnMut(Event<'_>) -> io::Result<()>,
-    ) -> Result<io::Result<Told>, ClientError> {
+    /// Where a thread can't be had.
+    pub(crate) fn take(&mut self, note: Note, tell: Tell<'_>) -> Result<io::Result<Told>, ClientError> {
         match note {
-            Note::Failed(error) => return Err(error),
-            Note::Output { task, stream, bytes } => Ok(self.output(&task, stream, &bytes, tell).map(|()| Told::NotAll)),
-            Note::Read { task, streams } => Ok(self.read(&task, &streams, tell)),
+            Note::Failed(error) => Err(error),
+            Note::Output { task, stream, bytes } => {
+                tell(Event::Output {
+                    task: &task,
+                    stream,
+                    bytes,
+                });
+                Ok(Ok(Told::NotAll))
+            }
+            Note::Read { task, streams } => {
+                self.read(&task, streams);
+                Ok(self.advance(tell))
+            }
             Note::State(job) => {
                 // Looks overtake each other: what has ended does not run again.
                 if !self.job.completed {
@@ -187,40 +197,43 @@ impl Following {
     }
 
     /// Tells what follows from the state, and opens the outputs of tasks that have started.
-    fn advance(&mut self, tell: &mut dyn FnMut(Event<'_>) -> io::Result<()>) -> io::Result<Told> {
+    fn advance(&mut self, tell: Tell<'_>) -> io::Result<Told> {
         let job = std::mem::take(&mut self.job);
         let result = self.advance_to(&job, tell);
         self.job = job;
         result
     }
 
-    fn advance_to(&mut self, job: &Job, tell: &mut dyn FnMut(Event<'_>) -> io::Result<()>) -> io::Result<Told> {
+    fn advance_to(&mut self, job: &Job, tell: Tell<'_>) -> io::Result<Told> {
+        if self.told_tasks != job.tasks.len() {
+            self.told_tasks = job.tasks.len();
+            tell(Event::Tasks(job));
+        }
         let mut all = job.completed || !self.wanted.to_the_end || self.task_is_over(job);
         for task in &job.tasks {
-            if !self.is_wanted(task) {
+            if !task.has_started() || !self.is_wanted(task) {
                 continue;
             }
-            let is_new = !self.tasks.contains_key(&task.name);
-            if !task.has_started() {
-                continue;
-            }
-            if is_new && self.is_early(task, job) {
-                all = false;
-                continue;
-            }
-            if is_new {
-                tell(Event::Started(task, job))?;
-                self.tasks.insert(
-                    task.name.clone(),
-                    Progress {
-                        open: 1,
-                        ..Progress::default()
-                    },
-                );
-                if task.has_ended() || !self.wanted.to_the_end {
+            if !self.tasks.contains_key(&task.name) {
+                if self.is_early(task, job) {
+                    all = false;
+                    continue;
+                }
+                let is_queued = task.has_ended() || !self.wanted.to_the_end;
+                let open = if is_queued { 1 } else { self.wanted.streams.len() };
+                let progress = Progress {
+                    open,
+                    is_queued,
+                    end_is_told: false,
+                };
+                self.tasks.insert(task.name.clone(), progress);
+                if is_queued {
                     self.to_read.push_back(task.name.clone());
                 } else {
-                    self.open_running(&task.name)?;
+                    tell(Event::Started(task, job));
+                    for stream in &self.wanted.streams {
+                        self.open(&task.name, vec![*stream])?;
+                    }
                 }
             }
             let progress = self.tasks.get_mut(&task.name).expect("it was entered above");
@@ -228,12 +241,12 @@ impl Following {
                 all = false;
             } else if task.has_ended() && !progress.end_is_told {
                 progress.end_is_told = true;
-                tell(Event::Ended(task))?;
+                tell(Event::Ended(task, job));
             }
         }
-        self.read_next()?;
+        self.read_next(job, tell)?;
         if all {
-            tell(Event::Job(job))?;
+            tell(Event::Job(job));
             return Ok(Told::All);
         }
         Ok(Told::NotAll)
@@ -247,32 +260,25 @@ impl Following {
             let is_before = task.name == ON_ERROR || task.depends_on.contains(&other.name);
             is_before && other.has_ended() && other.name != task.name && self.is_wanted(other) && other.has_started()
         });
-        self.wanted.to_the_end && others.any(|other| !ended(other))
+        others.any(|other| !ended(other))
     }
 
-    fn open_running(&mut self, task: &str) -> io::Result<()> {
-        let streams = self.wanted.streams.clone();
-        let progress = self.tasks.get_mut(task).expect("it has started");
-        progress.open = streams.len();
-        progress.is_opened = true;
-        for stream in streams {
-            self.open(task, vec![stream])?;
-        }
-        Ok(())
-    }
-
-    fn read_next(&mut self) -> io::Result<()> {
+    /// Reads the next task that has ended, where none is being read.
+    fn read_next(&mut self, job: &Job, tell: Tell<'_>) -> io::Result<()> {
         if self.reads {
             return Ok(());
         }
-        let Some(task) = self.to_read.pop_front() else {
+        let Some(name) = self.to_read.pop_front() else {
             return Ok(());
         };
+        if let Some(task) = job.tasks.iter().find(|task| task.name == name) {
+            tell(Event::Started(task, job));
+        }
         self.reads = true;
-        self.open(&task, self.wanted.streams.clone())
+        self.open(&name, self.wanted.streams.clone())
     }
 
-    fn open(&self, task: &str, streams: Vec<Stream>) -> io::Result<()> {
+    fn open(&self, task: &str, streams: Vec<StreamKind>) -> io::Result<()> {
         let reader = Reader {
             client: self.client.clone(),
             id: self.id.clone(),
@@ -281,72 +287,17 @@ impl Following {
             tail: self.wanted.tail,
             sender: self.sender.clone(),
         };
-        spawn("output", move || reader.read(streams))
+        spawn("output", move || reader.read(&streams))
     }
 
-    fn read(
-        &mut self,
-        task: &Arc<str>,
-        streams: &[Stream],
-        tell: &mut dyn FnMut(Event<'_>) -> io::Result<()>,
-    ) -> io::Result<Told> {
-        for stream in streams {
-            // A last line without an end.
-            if let Some(line) = self.lines.remove(&(Arc::clone(task), *stream))
-                && !line.is_empty()
-            {
-                tell(Event::Line {
-                    task,
-                    stream: *stream,
-                    line: &line,
-                    is_whole: false,
-                })?;
-            }
-        }
-        let progress = self
-            .tasks
-            .get_mut(&**task)
-            .expect("only tasks that have started are read");
-        if progress.is_opened {
-            progress.open -= streams.len();
-        } else {
+    fn read(&mut self, task: &str, streams: usize) {
+        let progress = self.tasks.get_mut(task).expect("only tasks that have started are read");
+        if progress.is_queued {
             progress.open = 0;
             self.reads = false;
+        } else {
+            progress.open -= streams;
         }
-        self.advance(tell)
-    }
-
-    fn output(
-        &mut self,
-        task: &Arc<str>,
-        stream: Stream,
-        bytes: &[u8],
-        tell: &mut dyn FnMut(Event<'_>) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let rest = self.lines.entry((Arc::clone(task), stream)).or_default();
-        let mut bytes = bytes;
-        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
-            rest.extend_from_slice(&bytes[..end]);
-            bytes = &bytes[end + 1..];
-            tell(Event::Line {
-                task,
-                stream,
-                line: rest,
-                is_whole: true,
-            })?;
-            rest.clear();
-        }
-        rest.extend_from_slice(bytes);
-        if rest.len() > MAX_LINE_BYTES {
-            tell(Event::Line {
-                task,
-                stream,
-                line: rest,
-                is_whole: true,
-            })?;
-            rest.clear();
-        }
-        Ok(())
     }
 }
 
@@ -403,8 +354,8 @@ enum Broken {
 }
 
 impl Reader {
-    fn read(self, streams: Vec<Stream>) {
-        for stream in &streams {
+    fn read(self, streams: &[StreamKind]) {
+        for stream in streams {
             match self.read_stream(*stream) {
                 Ok(()) => {}
                 Err(Broken::Unheard) => return,
@@ -421,10 +372,11 @@ impl Reader {
             let _ = self.sender.send(Note::State(Box::new(job)));
         }
         let task = Arc::clone(&self.task);
+        let streams = streams.len();
         let _ = self.sender.send(Note::Read { task, streams });
     }
 
-    fn read_stream(&self, stream: Stream) -> Result<(), Broken> {
+    fn read_stream(&self, stream: StreamKind) -> Result<(), Broken> {
         let mut patience = Patience::new(true);
         let mut offset = match self.tail {
             None => 0,
@@ -445,7 +397,7 @@ impl Reader {
     }
 
     /// Reads on from `offset`, which it moves along, to the end.
-    fn read_from(&self, stream: Stream, offset: &mut u64, patience: &mut Patience) -> Result<(), Broken> {
+    fn read_from(&self, stream: StreamKind, offset: &mut u64, patience: &mut Patience) -> Result<(), Broken> {
         let part = if self.to_the_end {
             Part::Follow(*offset)
         } else {
@@ -476,7 +428,7 @@ impl Reader {
     }
 
     /// Where the last lines of what there is begin.
-    fn start_of_last(&self, stream: Stream, lines: usize) -> Result<u64, ClientError> {
+    fn start_of_last(&self, stream: StreamKind, lines: usize) -> Result<u64, ClientError> {
         let mut count = TAIL_BYTES;
         loop {
             let Some((body, start)) = self.client.log(&self.id, &self.task, stream, Part::Last(count))? else {

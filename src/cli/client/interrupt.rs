@@ -53,12 +53,25 @@ pub(crate) enum Outcome<T> {
 
 /// Waits for a message, a signal or the deadline, whichever comes first.
 pub(crate) fn receive<T>(messages: &Receiver<T>, interrupts: &Receiver<u8>, deadline: Option<Instant>) -> Outcome<T> {
+    receive_unless(messages, &never(), interrupts, deadline).expect("what never comes ends nothing")
+}
+
+/// As [`receive`]; `None`: `end` came first.
+pub(crate) fn receive_unless<T>(
+    messages: &Receiver<T>,
+    end: &Receiver<()>,
+    interrupts: &Receiver<u8>,
+    deadline: Option<Instant>,
+) -> Option<Outcome<T>> {
     let timer = deadline.map_or_else(never, at);
-    select_biased! {
-        recv(interrupts) -> status => Outcome::Interrupted(status.expect("the thread of the signals lives as long as the process")),
+    Some(select_biased! {
+        recv(interrupts) -> status => {
+            Outcome::Interrupted(status.expect("the thread of the signals lives as long as the process"))
+        }
+        recv(end) -> _ => return None,
         recv(timer) -> _ => Outcome::TimedOut,
         recv(messages) -> message => Outcome::Done(message.expect("who works has a message at its end")),
-    }
+    })
 }
 
 /// Does the work on a thread of its own, which goes on where the wait for its result doesn't.

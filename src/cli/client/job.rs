@@ -4,7 +4,7 @@
 //! of an older form lacks what ours have.
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::cli::output::Status;
 use crate::timestamp::parse_rfc3339;
@@ -47,6 +47,13 @@ pub(crate) struct Task {
     pub note: String,
 }
 
+/// What was sent of the task of that name.
+pub(crate) fn task_value(job: &Job, name: &str) -> Value {
+    let mut value = job.value();
+    let mut tasks = value["tasks"].as_array_mut().into_iter().flatten();
+    tasks.find(|task| task["name"] == name).map_or(Value::Null, Value::take)
+}
+
 impl Job {
     /// `None` where it is no job object.
     pub(crate) fn parse(json: String) -> Option<Job> {
@@ -74,10 +81,18 @@ impl Job {
         u64::try_from((now_ms - created_ms).max(0)).ok()
     }
 
+    /// All of it, as it was sent.
+    pub(crate) fn value(&self) -> Value {
+        serde_json::from_str(&self.json).expect("it has been parsed before")
+    }
+
     /// The job as the last of its events: its fields behind `"event": "job"`.
-    pub(crate) fn event(&self) -> String {
-        let fields = self.json.trim().strip_prefix('{').unwrap_or_default();
-        format!(r#"{{"event":"job",{fields}"#)
+    pub(crate) fn event(&self) -> Value {
+        let mut event = json!({"event": "job"});
+        if let (Value::Object(event), Value::Object(fields)) = (&mut event, self.value()) {
+            event.extend(fields);
+        }
+        event
     }
 
     /// How it ended, in one line: what it is, how long it ran, and why it did not succeed.
@@ -136,8 +151,6 @@ fn lasted_ms(duration_ms: Option<u64>, start: Option<&String>, end: Option<&Stri
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[track_caller]

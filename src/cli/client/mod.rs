@@ -27,6 +27,7 @@ use crate::config::{Config, GetVariable, TOKEN_VARIABLE, reachable_address};
 use crate::definition::{did_you_mean, shown};
 use crate::reason::reason;
 use crate::secret::IfMissing;
+use crate::task::StreamKind;
 use crate::template::Variables;
 
 /// How long a server may take for an answer, beyond the time that it was asked to wait.
@@ -71,22 +72,6 @@ pub(crate) enum Part {
     Follow(u64),
 }
 
-/// One stream of a task's output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Stream {
-    Stdout,
-    Stderr,
-}
-
-impl Stream {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Stream::Stdout => "stdout",
-            Stream::Stderr => "stderr",
-        }
-    }
-}
-
 impl Client {
     /// A client of the server that the configuration names. The token is the one of the environment, else it is made for
     /// `$USER` from the secret.
@@ -95,16 +80,15 @@ impl Client {
     /// Wrong usage, where there is neither.
     pub(crate) fn new(config: &Config, variable: GetVariable<'_>) -> Result<Client, Failure> {
         let given = variable(TOKEN_VARIABLE).filter(|value| !value.is_empty());
-        let token = match given {
-            Some(value) => value.to_str().and_then(clean_token).ok_or_else(|| {
+        let token = if let Some(value) = given {
+            value.to_str().and_then(clean_token).ok_or_else(|| {
                 Failure::usage(format!(
                     "`{TOKEN_VARIABLE}` is no token, expected one as `prunner token` prints it"
                 ))
-            })?,
-            None => {
-                let secret = config.secret(IfMissing::Refuse).map_err(Failure::usage)?;
-                Auth::new(&secret).make_token(&user(variable), wall_ms() - CLOCK_DIFFERENCE_MS, None)
-            }
+            })?
+        } else {
+            let secret = config.secret(IfMissing::Refuse).map_err(Failure::usage)?;
+            Auth::new(&secret).make_token(&user(variable), wall_ms() - CLOCK_DIFFERENCE_MS, None)
         };
         Ok(Client {
             address: reachable_address(&config.address),
@@ -188,7 +172,7 @@ impl Client {
         &self,
         id: &str,
         task: &str,
-        stream: Stream,
+        stream: StreamKind,
         part: Part,
     ) -> Result<Option<(Body, Option<u64>)>, ClientError> {
         let mut target = format!(
@@ -261,29 +245,33 @@ impl Client {
     /// What an error of the connection means.
     pub(super) fn unreachable(&self, error: &io::Error) -> ClientError {
         let address = &self.address;
-        ClientError::Unreachable(match error.kind() {
-            ErrorKind::ConnectionRefused => format!(
+        let is_one_of = |kinds: &[ErrorKind]| kinds.contains(&error.kind());
+        ClientError::Unreachable(if is_one_of(&[ErrorKind::ConnectionRefused]) {
+            format!(
                 "no server listens at `{address}`; start one with `prunner serve`, or give the `--address` of the one \
                  that runs"
-            ),
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-                format!("the server at `{address}` doesn't answer; is it the right `--address`?")
-            }
-            ErrorKind::InvalidData => {
-                format!(
-                    "what listens at `{address}` is no prunner: {}; give another `--address`",
-                    reason(error)
-                )
-            }
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => {
-                format!(
-                    "the server at `{address}` broke off before its answer was whole; see its log, and `prunner jobs` for what it has accepted"
-                )
-            }
-            _ => format!(
+            )
+        } else if is_one_of(&[ErrorKind::WouldBlock, ErrorKind::TimedOut]) {
+            format!("the server at `{address}` doesn't answer; is it the right `--address`?")
+        } else if is_one_of(&[ErrorKind::InvalidData]) {
+            format!(
+                "what listens at `{address}` is no prunner: {}; give another `--address`",
+                reason(error)
+            )
+        } else if is_one_of(&[
+            ErrorKind::ConnectionReset,
+            ErrorKind::BrokenPipe,
+            ErrorKind::UnexpectedEof,
+        ]) {
+            format!(
+                "the server at `{address}` broke off before its answer was whole; see its log, and `prunner jobs` for \
+                 what it has accepted"
+            )
+        } else {
+            format!(
                 "failed to reach the server at `{address}`: {}; is it the right `--address`?",
                 reason(error)
-            ),
+            )
         })
     }
 

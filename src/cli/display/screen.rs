@@ -133,6 +133,12 @@ impl Screen {
     }
 
     pub(super) fn output(&mut self, now: Instant, task: &str, stream: StreamKind, bytes: &[u8]) {
+        let is_alone = self.manner.content == Content::OneOutput && !self.manner.json && !self.manner.quiet;
+        if is_alone && !self.around.is_terminal(channel(stream)) {
+            // Byte for byte, as it may be anything.
+            self.write_output(now, stream, bytes);
+            return;
+        }
         let place = self.place(task);
         let mut lines = std::mem::take(&mut self.tasks[place].lines[stream as usize]);
         let mut written = Vec::new();

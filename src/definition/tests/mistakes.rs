@@ -93,6 +93,14 @@ fn bad_merges_and_keys() {
 }
 
 #[test]
+fn ended_jobs_can_be_seen() {
+    check_pipeline(
+        "{retention_period: 0, tasks: {}}",
+        &["E has `retention_period: 0`; expected some time, so that the end of a job can be seen"],
+    );
+}
+
+#[test]
 fn unknown_keys() {
     check_pipeline(
         "{retention_period_hours: 72, tasks: {t: {scripts: [make]}}, on_error: {shel: sh}, prio: }",

@@ -301,7 +301,14 @@ impl Model {
 
     pub(super) fn will_exit(&mut self, now: Timestamp, task: TaskRef, exit: &TaskExit) {
         let job = &self.jobs[&task.job];
+        // Where everybody was interrupted, a task that dies of that is stopped, and its job with it.
+        let was_interrupted =
+            self.shuts_down && !exit.stopped && matches!(exit.outcome, Outcome::Signaled(2) | Outcome::Exited(130));
+        if was_interrupted && !job.is_canceled {
+            self.expected_cancels.insert(task.job);
+        }
         let was_stopped = exit.stopped
+            || was_interrupted
             || (job.tasks[task.index] != ModelTask::Running
                 && matches!(exit.outcome, Outcome::Signaled(2 | 15) | Outcome::Exited(130)));
         let forgives = job.shape.tasks.get(task.index).is_some_and(|task| task.allow_failure);

@@ -196,7 +196,7 @@ fn scripts_are_texts_or_lists_of_lines() {
     tasks:
       text: {script: "echo a; false; echo b"}
       list: {script: [echo a, "echo b"]}
-      ends: {script: [echo a, "(exit 6)", echo b], allow_failure: false}
+      ends: {script: [echo a, "(exit 6)", echo b], allow_failure: false, depends_on: [text, list]}
 "#,
     );
     let job = server.run_job("p");

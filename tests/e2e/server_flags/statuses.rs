@@ -22,7 +22,7 @@ fn check(space: &TestSpace, arguments: &[&str], status: i32, stdout: &str) {
 #[test]
 fn a_server_ends_with_0_whichever_signal_ends_it() {
     for signal in ["TERM", "INT", "HUP"] {
-        let (_space, server) = TestSpace::serving(PIPELINES);
+        let (_space, mut server) = TestSpace::serving(PIPELINES);
         server.run_job("p");
         send_signal(signal, &server.pid().to_string());
         let line = server.logged("shutting down");

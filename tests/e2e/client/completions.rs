@@ -1,0 +1,126 @@
+//! Completion in a real bash, and what the scripts ask.
+
+use std::process::Command;
+
+use super::terminal::Terminal;
+use super::{check_failure, check_status, run, text};
+use crate::space::{Server, TestSpace};
+
+const PIPELINES: &str =
+    "pipelines: {deploy: {tasks: {build: {script: ['true']}}}, test: {}, 'two words': {}, 'a:b': {}}";
+
+/// A bash that finds `prunner` in its path.
+fn bash(space: &TestSpace, server: Option<&Server>) -> Command {
+    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_prunner"));
+    let path = format!(
+        "{}:{}",
+        binary.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let mut command = Command::new("bash");
+    command
+        .current_dir(&space.path)
+        .env("PATH", path)
+        .env("USER", "anna")
+        .env("TERM", "dumb")
+        .env("PS1", "ready> ")
+        .env(
+            "PRUNNER_ADDRESS",
+            server.map_or("127.0.0.1:1", |server| &server.address),
+        );
+    command
+}
+
+/// What bash offers for a line with the cursor at its end.
+fn offered(space: &TestSpace, server: Option<&Server>, line: &str) -> Vec<String> {
+    let script = r#"
+        source <(prunner completions bash) || exit 9
+        COMP_LINE=$1 COMP_POINT=${#1}
+        _prunner
+        printf '%s\n' "${COMPREPLY[@]}"
+    "#;
+    let output = bash(space, server)
+        .args(["--norc", "-c", script, "bash", line])
+        .output()
+        .unwrap();
+    check_status(&output, 0);
+    assert_eq!(text(&output.stderr), "");
+    let lines = text(&output.stdout);
+    lines
+        .lines()
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn bash_offers_what_may_follow() {
+    let space = TestSpace::new(PIPELINES);
+    let server = space.serve();
+    let id = server.schedule("deploy");
+    server.ended(&id);
+    for (line, expected) in [
+        ("prunner sche", &["schedule"][..]),
+        ("prunner schedule --fo", &["--follow"]),
+        ("prunner graph --format ", &["text", "dot", "mermaid"]),
+        ("prunner graph --format=m", &["mermaid"]),
+        ("prunner schedule de", &["deploy"]),
+        ("prunner schedule a:", &["b"]),
+        ("prunner graph tw", &["two\\ words"]),
+        ("prunner job ", &[&id]),
+        (&format!("prunner logs {id} "), &["build"]),
+        ("prunner wait ", &[]),
+        ("prunner completions ", &["bash", "zsh", "fish"]),
+    ] {
+        assert_eq!(offered(&space, Some(&server), line), expected, "{line}");
+    }
+    // The server is not asked for what is in the files, nor needed for it.
+    assert_eq!(offered(&space, None, "prunner schedule t"), ["test", "two\\ words"]);
+    assert_eq!(offered(&space, None, "prunner job "), [""; 0]);
+}
+
+#[test]
+fn the_tabulator_completes() {
+    let space = TestSpace::new(PIPELINES);
+    let mut shell = Terminal::start(bash(&space, None).args(["--norc", "--noprofile", "-i"]));
+    shell.read_until("ready> ");
+    shell.press("source <(prunner completions bash); echo sour''ced\n");
+    shell.read_until("sourced");
+    shell.press("prunner gra\tdep\t\n");
+    let seen = shell.read_until("└───────┘");
+    assert!(seen.contains("prunner graph deploy"), "{seen}");
+    assert!(seen.contains("│ build │"), "{seen}");
+}
+
+#[test]
+fn each_shell_has_a_script() {
+    let space = TestSpace::new(PIPELINES);
+    for (shell, part) in [
+        ("bash", "complete -o default -o nosort -F _prunner prunner\n"),
+        ("zsh", "compdef _prunner prunner\n"),
+        ("fish", "complete -c prunner "),
+    ] {
+        let output = space.run(&["completions", shell]);
+        check_status(&output, 0);
+        assert!(text(&output.stdout).contains(part), "{output:?}");
+        assert!(text(&output.stdout).contains(" __complete -- "), "{output:?}");
+    }
+    check_failure(&space.run(&["completions", "tcsh"]), 2, "invalid value 'tcsh'");
+    check_failure(&space.run(&["completions"]), 2, "the following required arguments");
+}
+
+#[test]
+fn jobs_are_offered_with_what_they_are() {
+    let space = TestSpace::new("pipelines: {long: {tasks: {sleep: {script: ['exec sleep 100']}}}}");
+    let server = space.serve();
+    let id = server.schedule("long");
+    for command in ["wait", "cancel", "job", "logs"] {
+        let output = run(&space, &server, &["__complete", "--", command, &id[..3]]);
+        assert_eq!(text(&output.stdout), format!("{id}\tlong running\n"));
+    }
+    let output = run(&space, &server, &["__complete", "--", "wait", &id, ""]);
+    assert_eq!(text(&output.stdout), "");
+    // The address that is on the line counts.
+    let output = space.run(&["__complete", "--", "--address", &server.address, "job", ""]);
+    assert_eq!(text(&output.stdout), format!("{id}\tlong running\n"));
+}

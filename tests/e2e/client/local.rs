@@ -1,0 +1,65 @@
+//! Commands that need no server.
+
+use super::{PIPELINES, check_failure, check_status, text};
+use crate::space::TestSpace;
+
+#[test]
+fn a_graph_is_drawn_from_the_files() {
+    let space = TestSpace::new(
+        "pipelines: {deploy: {tasks: {build: {script: [x]}, upload: {script: [x], depends_on: [build]}}}, odd: {}}",
+    );
+    for (arguments, expected) in [
+        (
+            &["graph", "deploy"][..],
+            "deploy\n\n┌───────┐\n│ build │\n└───────┘\n     ▼\n┌─────────┐\n│ upload  │\n│ ← build │\n└─────────┘\n",
+        ),
+        (
+            &["graph", "--format", "dot", "deploy"],
+            "digraph \"deploy\" {\n  rankdir=LR;\n  node [shape=box];\n  \"build\";\n  \"upload\";\n  \"build\" -> \"upload\";\n}\n",
+        ),
+        (
+            &["graph", "deploy", "--format=mermaid"],
+            "flowchart LR\n  t0[\"build\"]\n  t1[\"upload\"]\n  t0 --> t1\n",
+        ),
+    ] {
+        let output = space.run(arguments);
+        check_status(&output, 0);
+        assert_eq!(text(&output.stdout), expected);
+    }
+    let graph = |name: &str| space.run(&["graph", name]);
+    check_failure(
+        &graph("deplyo"),
+        3,
+        "pipeline `deplyo` is not defined; did you mean `deploy`?",
+    );
+    check_failure(&graph("x"), 3, "pipeline `x` is not defined; defined are deploy, odd");
+    space.write(
+        "pipelines.yml",
+        "pipelines: {deploy: {concurrency: 0}, odd: {concurrency: 0}}",
+    );
+    check_failure(
+        &graph("deploy"),
+        2,
+        "pipelines.yml: pipeline `deploy` has the number `0` as `concurrency`",
+    );
+    check_failure(
+        &space.run(&["graph", "deploy", "--pattern", "*.x"]),
+        2,
+        "no file below `.` matches `*.x`",
+    );
+}
+
+#[test]
+fn commands_for_a_server_make_no_secret() {
+    let space = TestSpace::new(PIPELINES);
+    for arguments in [&["jobs"][..], &["schedule", "good"], &["logs", "1"], &["reload"]] {
+        check_failure(
+            &space.run(arguments),
+            2,
+            "`.prunner.yml` does not exist, so there is no secret",
+        );
+    }
+    assert!(!space.path.join(".prunner.yml").exists());
+    check_status(&space.run(&["token"]), 0);
+    assert!(space.path.join(".prunner.yml").exists());
+}
