@@ -387,6 +387,7 @@ impl Witness for Telling {
     }
 
     fn stopping(&mut self, is_kill: bool) {
+        self.display.hurry();
         if self.talks {
             let text = if is_kill {
                 "killing the tasks"

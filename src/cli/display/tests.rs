@@ -494,6 +494,23 @@ fn a_task_that_prints_faster_than_is_read_is_slowed_down() {
 }
 
 #[test]
+fn who_is_in_a_hurry_drops_what_is_not_read() {
+    let (let_go, go) = channel();
+    let display = Display::start_on(PEOPLE, PIPES, Box::new(StuckOutputs { go }), Box::new(|| ())).unwrap();
+    std::thread::scope(|scope| {
+        let task = scope.spawn(|| {
+            for _ in 0..18 {
+                display.output(&"a".into(), Stdout, vec![b'\n'; 64 * 1024]);
+            }
+        });
+        display.hurry();
+        task.join().unwrap();
+    });
+    assert!(matches!(display.finish(&after(Duration::ZERO)), Shown::Stuck));
+    drop(let_go);
+}
+
+#[test]
 fn an_output_that_takes_nothing_is_not_waited_for_for_ever() {
     let (let_go, go) = channel();
     let display = Display::start_on(PEOPLE, PIPES, Box::new(StuckOutputs { go }), Box::new(|| ())).unwrap();
