@@ -108,8 +108,8 @@ pub(crate) struct Config {
     pub path: PathBuf,
     pub pattern: String,
     pub data: PathBuf,
-    /// By the flag: `run` keeps nothing without it.
-    pub data_is_given: bool,
+    /// The same where the flag gives it: `run` keeps nothing without that.
+    pub kept_data: Option<PathBuf>,
     /// The file that keeps the secret.
     pub secret_file: PathBuf,
     /// Given by flag or environment: the file isn't looked at then.
@@ -138,7 +138,7 @@ impl Config {
             path: find(&flags.path, "path", ".").and_then(path)?,
             pattern: find(&flags.pattern, "pattern", "**/pipelines.{yml,yaml}").and_then(text)?,
             data: find(&flags.data, "data", ".prunner").and_then(path)?,
-            data_is_given: flags.data.is_some(),
+            kept_data: flags.data.clone().map(PathBuf::from),
             secret_file: find(&flags.config, "config", ".prunner.yml").and_then(path)?,
             jwt_secret: given_secret(flags.jwt_secret.as_ref(), variable)?,
             env_files: env_files(flags.env_files.as_ref(), variable),
@@ -388,7 +388,7 @@ mod tests {
             path: ".".into(),
             pattern: "**/pipelines.{yml,yaml}".to_owned(),
             data: ".prunner".into(),
-            data_is_given: false,
+            kept_data: None,
             secret_file: ".prunner.yml".into(),
             jwt_secret: None,
             env_files: vec![".env".into(), ".env.local".into()],
@@ -433,7 +433,7 @@ mod tests {
             path: "path".into(),
             pattern: "*.yml".to_owned(),
             data: "data".into(),
-            data_is_given: false,
+            kept_data: None,
             secret_file: "config.yml".into(),
             jwt_secret: Some(Secret::new("0123456789abcdef")),
             env_files: vec!["a".into(), "b".into(), "c".into()],
@@ -469,7 +469,7 @@ mod tests {
             path: "p".into(),
             pattern: "*.yaml".to_owned(),
             data: "d".into(),
-            data_is_given: true,
+            kept_data: Some("d".into()),
             secret_file: "c".into(),
             jwt_secret: Some(Secret::new("fedcba9876543210")),
             env_files: Vec::new(),

@@ -70,7 +70,7 @@ pub(crate) fn run(config: &Config, arguments: &RunArguments, variable: GetVariab
         },
         loaded.pipelines,
     );
-    let mut kept = config.data_is_given.then(|| Kept::open(config)).transpose()?;
+    let mut kept = config.kept_data.as_ref().map(|_| Kept::open(config)).transpose()?;
     let now = clock.now();
     if let Some(kept) = &mut kept {
         // For retention alone: jobs that wait are the server's, who finds them as they are.
@@ -388,6 +388,7 @@ impl Witness for Telling {
     }
 
     fn stopping(&mut self, is_kill: bool) {
+        self.display.hurry();
         if self.talks {
             let text = if is_kill {
                 "killing the tasks"

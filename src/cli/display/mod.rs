@@ -29,7 +29,7 @@ mod tests;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select, unbounded};
 use serde_json::Value;
@@ -40,6 +40,8 @@ use terminal::{Outputs, RealOutputs, Surroundings};
 
 /// Output that was handed in and not written yet, in bytes: what a pipe holds, several times.
 const MOST_PENDING: usize = 1024 * 1024;
+/// Somebody waits at a keyboard for the end.
+const HURRIED_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How a job is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,8 +108,15 @@ pub(crate) struct Display {
 /// Counts the bytes of output that wait to be written.
 #[derive(Debug, Default)]
 struct Pending {
-    bytes: Mutex<usize>,
+    count: Mutex<Count>,
     fewer: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    bytes: usize,
+    /// Nobody may wait for long.
+    is_hurried: bool,
 }
 
 impl Display {
@@ -157,12 +166,20 @@ impl Display {
 
     /// What a task printed, however it is cut. Waits while much of it is to be written still.
     pub(crate) fn output(&self, task: &Arc<str>, stream: StreamKind, bytes: Vec<u8>) {
-        self.pending.add(bytes.len());
+        if !self.pending.add(bytes.len()) {
+            return;
+        }
         self.send(Message::Output {
             task: Arc::clone(task),
             stream,
             bytes,
         });
+    }
+
+    /// The job is to end soon: output is dropped from now on where an output of ours takes nothing for a second.
+    pub(crate) fn hurry(&self) {
+        self.pending.lock().is_hurried = true;
+        self.pending.fewer.notify_all();
     }
 
     /// A line for standard error, without its end.
@@ -192,21 +209,33 @@ impl Display {
 }
 
 impl Pending {
-    fn add(&self, bytes: usize) {
-        let mut pending = self.lock();
-        while *pending > 0 && *pending + bytes > MOST_PENDING {
-            pending = self.fewer.wait(pending).unwrap_or_else(PoisonError::into_inner);
+    /// False: there is no room for them, and no time.
+    fn add(&self, bytes: usize) -> bool {
+        let mut count = self.lock();
+        while count.bytes > 0 && count.bytes + bytes > MOST_PENDING {
+            if count.is_hurried {
+                let before = count.bytes;
+                let waited = self.fewer.wait_timeout(count, HURRIED_PATIENCE);
+                let (waited, result) = waited.unwrap_or_else(PoisonError::into_inner);
+                count = waited;
+                if result.timed_out() && count.bytes >= before {
+                    return false;
+                }
+            } else {
+                count = self.fewer.wait(count).unwrap_or_else(PoisonError::into_inner);
+            }
         }
-        *pending += bytes;
+        count.bytes += bytes;
+        true
     }
 
     fn take(&self, bytes: usize) {
-        *self.lock() -= bytes;
+        self.lock().bytes -= bytes;
         self.fewer.notify_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, usize> {
-        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Count> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

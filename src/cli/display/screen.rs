@@ -14,7 +14,7 @@ use super::held::Held;
 use super::lines::Lines;
 use super::progress::Progress;
 use super::summary::{Job, Style, Task};
-use super::terminal::{Channel, Outputs, Surroundings};
+use super::terminal::{Channel, Kind, Outputs, Surroundings};
 use super::{Content, Manner, Shown};
 use crate::clock::wall_ms;
 use crate::definition::ON_ERROR;
@@ -225,10 +225,10 @@ impl Screen {
     fn has_progress(&self) -> bool {
         // JSON on a terminal is for a look at it; the line would only disturb that.
         let is_wanted = match self.manner.content {
-            Content::Everything => !(self.manner.json && self.around.stdout_is_terminal),
+            Content::Everything => !(self.manner.json && self.around.is_terminal(Channel::Stdout)),
             Content::Outputs | Content::OneOutput => false,
         };
-        is_wanted && self.around.stderr_is_terminal && self.around.may_draw && self.running().next().is_some()
+        is_wanted && self.around.may_draw() && self.running().next().is_some()
     }
 
     fn take_progress_away(&mut self) {
@@ -410,7 +410,7 @@ impl Screen {
         if bytes.is_empty() || is_unread {
             return;
         }
-        let is_shown_by_another = channel == Channel::Stdout && self.around.stdout_is_read_elsewhere;
+        let is_shown_by_another = channel == Channel::Stdout && self.around.stdout == Kind::Pipe;
         if is_shown_by_another {
             self.progress.wait_for_reader(now);
         }

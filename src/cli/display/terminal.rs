@@ -19,16 +19,31 @@ pub(super) enum Channel {
     Stderr,
 }
 
-/// What the outputs are.
+/// What an output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Terminal,
+    /// Who reads it may show it on our terminal (`| tee log`), a moment later.
+    Pipe,
+    /// A file, or the like: nobody sees it now.
+    File,
+}
+
+/// What may be sent to a terminal besides text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Commands {
+    None,
+    /// A line may be taken away again.
+    Lines,
+    LinesAndColors,
+}
+
+/// What the outputs are, and what they can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Surroundings {
-    pub stdout_is_terminal: bool,
-    pub stderr_is_terminal: bool,
-    /// Who reads standard output may show it on our terminal (`| tee log`), a moment later.
-    pub stdout_is_read_elsewhere: bool,
-    /// Lines on a terminal may be taken away again.
-    pub may_draw: bool,
-    pub wants_color: bool,
+    pub stdout: Kind,
+    pub stderr: Kind,
+    pub commands: Commands,
     /// Marks beyond ASCII can be shown.
     pub has_unicode: bool,
 }
@@ -36,37 +51,52 @@ pub(super) struct Surroundings {
 impl Surroundings {
     pub(super) fn look(disable_ansi: bool) -> Surroundings {
         let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
-        let understands = !disable_ansi && variable("TERM").is_some_and(|term| term != "dumb");
+        let understands = variable("TERM").is_some_and(|term| term != "dumb");
         let locale = variable("LC_ALL")
             .or_else(|| variable("LC_CTYPE"))
             .or_else(|| variable("LANG"))
             .unwrap_or_default();
         let locale = locale.to_string_lossy().to_ascii_lowercase();
         Surroundings {
-            stdout_is_terminal: isatty(io::stdout()),
-            stderr_is_terminal: isatty(io::stderr()),
-            stdout_is_read_elsewhere: is_pipe(io::stdout()),
-            may_draw: understands,
-            wants_color: understands && variable("NO_COLOR").is_none(),
+            stdout: kind(io::stdout()),
+            stderr: kind(io::stderr()),
+            commands: if disable_ansi || !understands {
+                Commands::None
+            } else if variable("NO_COLOR").is_some() {
+                Commands::Lines
+            } else {
+                Commands::LinesAndColors
+            },
             has_unicode: locale.contains("utf-8") || locale.contains("utf8"),
         }
     }
 
     pub(super) fn is_terminal(self, channel: Channel) -> bool {
-        match channel {
-            Channel::Stdout => self.stdout_is_terminal,
-            Channel::Stderr => self.stderr_is_terminal,
-        }
+        let kind = match channel {
+            Channel::Stdout => self.stdout,
+            Channel::Stderr => self.stderr,
+        };
+        kind == Kind::Terminal
     }
 
     pub(super) fn has_color(self, channel: Channel) -> bool {
-        self.wants_color && self.is_terminal(channel)
+        self.commands == Commands::LinesAndColors && self.is_terminal(channel)
+    }
+
+    /// A line can be shown on standard error while it holds, and no longer.
+    pub(super) fn may_draw(self) -> bool {
+        self.commands != Commands::None && self.stderr == Kind::Terminal
     }
 }
 
-fn is_pipe(output: impl AsFd) -> bool {
-    rustix::fs::fstat(output)
-        .is_ok_and(|stat| matches!(FileType::from_raw_mode(stat.st_mode), FileType::Fifo | FileType::Socket))
+fn kind(output: impl AsFd) -> Kind {
+    if isatty(&output) {
+        return Kind::Terminal;
+    }
+    let stat = rustix::fs::fstat(output);
+    let is_pipe =
+        stat.is_ok_and(|stat| matches!(FileType::from_raw_mode(stat.st_mode), FileType::Fifo | FileType::Socket));
+    if is_pipe { Kind::Pipe } else { Kind::File }
 }
 
 /// Where the display writes; tests have one of their own.

@@ -8,7 +8,7 @@ use crossbeam_channel::{after, never};
 use serde_json::{Value, json};
 
 use super::screen::Screen;
-use super::terminal::{Channel, Outputs, Surroundings};
+use super::terminal::{Channel, Commands, Kind, Outputs, Surroundings};
 use super::{Content, Display, Manner, Shown};
 use crate::task::StreamKind::{Stderr, Stdout};
 
@@ -49,20 +49,16 @@ struct Bench {
 }
 
 const PIPES: Surroundings = Surroundings {
-    stdout_is_terminal: false,
-    stderr_is_terminal: false,
-    stdout_is_read_elsewhere: true,
-    may_draw: true,
-    wants_color: true,
+    stdout: Kind::Pipe,
+    stderr: Kind::Pipe,
+    commands: Commands::LinesAndColors,
     has_unicode: true,
 };
 
 const TERMINAL: Surroundings = Surroundings {
-    stdout_is_terminal: true,
-    stderr_is_terminal: true,
-    stdout_is_read_elsewhere: false,
-    may_draw: true,
-    wants_color: false,
+    stdout: Kind::Terminal,
+    stderr: Kind::Terminal,
+    commands: Commands::Lines,
     has_unicode: true,
 };
 
@@ -277,8 +273,7 @@ fn while_there_is_much_to_write_the_line_is_seen_now_and_then() {
 #[test]
 fn a_reader_of_standard_output_may_show_it_first() {
     let around = Surroundings {
-        stdout_is_terminal: false,
-        stdout_is_read_elsewhere: true,
+        stdout: Kind::Pipe,
         ..TERMINAL
     };
     let mut bench = Bench::new(PEOPLE, around, 80);
@@ -296,7 +291,7 @@ fn a_reader_of_standard_output_may_show_it_first() {
 #[test]
 fn a_file_that_holds_standard_output_does_not_disturb_the_line() {
     let around = Surroundings {
-        stdout_is_terminal: false,
+        stdout: Kind::File,
         ..TERMINAL
     };
     let mut bench = Bench::new(PEOPLE, around, 80);
@@ -348,7 +343,7 @@ fn nothing_that_is_printed_breaks_a_terminal() {
 #[test]
 fn colors_are_for_terminals_that_want_them() {
     let colored = Surroundings {
-        wants_color: true,
+        commands: Commands::LinesAndColors,
         ..TERMINAL
     };
     let mut bench = Bench::new(PEOPLE, colored, 80);
@@ -496,6 +491,23 @@ fn a_task_that_prints_faster_than_is_read_is_slowed_down() {
         assert_eq!(progress.iter().last(), Some(39));
     });
     assert!(matches!(display.finish(&never::<()>()), Shown::All));
+}
+
+#[test]
+fn who_is_in_a_hurry_drops_what_is_not_read() {
+    let (let_go, go) = channel();
+    let display = Display::start_on(PEOPLE, PIPES, Box::new(StuckOutputs { go }), Box::new(|| ())).unwrap();
+    std::thread::scope(|scope| {
+        let task = scope.spawn(|| {
+            for _ in 0..18 {
+                display.output(&"a".into(), Stdout, vec![b'\n'; 64 * 1024]);
+            }
+        });
+        display.hurry();
+        task.join().unwrap();
+    });
+    assert!(matches!(display.finish(&after(Duration::ZERO)), Shown::Stuck));
+    drop(let_go);
 }
 
 #[test]

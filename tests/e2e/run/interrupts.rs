@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use super::{Running, names};
-use crate::space::{TestSpace, is_alive};
+use crate::space::{TestSpace, eventually, is_alive};
 
 const LONG: &str =
     "pipelines: {p: {tasks: {a: {script: ['echo $$ > pid', exec sleep 60]}, b: {script: [touch b], depends_on: [a]}}}}";
@@ -115,4 +115,21 @@ fn json_is_whole_at_an_interrupt() {
     let ended = ("ended", "canceled");
     assert_eq!(seen, [("started", "running"), ended, ended, ("job", "canceled")]);
     assert_eq!(run.stderr.iter().count(), 0);
+}
+
+#[test]
+fn a_reader_that_reads_nothing_does_not_keep_prunner() {
+    let space = TestSpace::new("pipelines: {p: {tasks: {a: {script: ['echo $$ > pid', yes]}}}}");
+    let mut child = space
+        .command(&["run", "p"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let pid = space.first_line("pid");
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::INT).unwrap();
+    // The pipe stays open, and full.
+    let status = eventually("it ends", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(130));
+    assert!(!is_alive(&pid));
 }
