@@ -5,6 +5,7 @@
 //! task, so neither it nor its ancestors are touched.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
@@ -36,8 +37,10 @@ pub(crate) fn kill_leftovers(data: &Path, tasks: &HashSet<(JobId, String)>, pati
         table,
     };
     loop {
-        let found = hunt.find();
-        if found.is_empty() || Instant::now() >= deadline {
+        let look = hunt.find();
+        let has_seen_all = look.is_ok();
+        let found = look.unwrap_or_default();
+        if (has_seen_all && found.is_empty()) || Instant::now() >= deadline {
             return found
                 .iter()
                 .map(|&(process, task)| hunt.describe(process, task))
@@ -61,13 +64,15 @@ struct Hunt<'a> {
 }
 
 impl Hunt<'_> {
-    fn find(&self) -> Vec<(Pid, &(JobId, String))> {
+    fn find(&self) -> io::Result<Vec<(Pid, &(JobId, String))>> {
         let mut environment = Vec::new();
-        self.table
-            .processes()
+        Ok(self
+            .table
+            .processes()?
+            .into_iter()
             .filter(|process| !self.spared.contains(process))
             .filter_map(|process| Some((process, self.task_of(process, &mut environment)?)))
-            .collect()
+            .collect())
     }
 
     /// A process that has ended has no environment any more, also while it waits to be reaped.

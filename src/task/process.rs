@@ -20,7 +20,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_pro
 
 use super::environment::{self, Environment};
 use super::follow::Followers;
-use super::group::{LOOK_AGAIN, ProcessTable};
+use super::group::{LOOK_AGAIN, ProcessTable, wait_for_wake};
 use super::output::{Cutter, Output, Starts};
 use super::script::{LONGEST_ARGUMENT, READ_STANDARD_INPUT, wrap};
 use super::{Settings, cause, lock};
@@ -147,7 +147,7 @@ impl Control {
             Stage::Starting => String::new(),
             Stage::Alive(leader) => {
                 let main = state.outcome.is_none().then_some(leader);
-                let members = table.map(|table| table.members(leader)).unwrap_or_default();
+                let members = table.and_then(|table| table.members(leader).ok()).unwrap_or_default();
                 not_killed(table, &main.into_iter().chain(members).collect::<Vec<Pid>>())
             }
             Stage::Reaped => "the end of its output could not be written".to_owned(),
@@ -545,7 +545,7 @@ fn clear_group(
             return None;
         }
         let members = table.members(leader);
-        if members.is_empty() {
+        if members.as_ref().is_ok_and(Vec::is_empty) {
             // Twice: a process can hide from one look by handing over to a child.
             if seen_empty {
                 return None;
@@ -555,7 +555,7 @@ fn clear_group(
         }
         seen_empty = false;
         if give_up.is_some_and(|give_up| Instant::now() >= give_up) {
-            return Some(not_killed(Some(table), &members));
+            return Some(not_killed(Some(table), &members.unwrap_or_default()));
         }
         if kill {
             control.signal(&[Signal::KILL]);
@@ -564,7 +564,11 @@ fn clear_group(
             control.signal(&[Signal::TERM, Signal::CONT]);
             terminated = true;
         }
-        table.wait_for_exits(leader, &members, waker.as_fd(), kill.then_some(LOOK_AGAIN));
+        match members {
+            Ok(members) => table.wait_for_exits(leader, &members, waker.as_fd(), kill.then_some(LOOK_AGAIN)),
+            // No descriptors left: what can't be seen may still use its grace.
+            Err(_) => wait_for_wake(waker.as_fd(), Instant::now() + LOOK_AGAIN),
+        }
     }
 }
 
