@@ -17,7 +17,7 @@ use super::reply;
 use crate::definition::{duration, shown};
 use crate::health::{Health, Refusal};
 use crate::job::{JobId, JobStatus};
-use crate::read_model::{Entry, ReadModel, Watch};
+use crate::read_model::{Content, Entry, ReadModel, Watch};
 use crate::scheduler::PipelineView;
 use crate::waker::Waker;
 
@@ -60,11 +60,11 @@ impl<'a> Filter<'a> {
     }
 
     /// Newest first.
-    fn take<'e>(&self, jobs: impl DoubleEndedIterator<Item = &'e Entry>) -> Vec<Arc<str>> {
+    fn take<'e>(&self, jobs: impl DoubleEndedIterator<Item = &'e Entry>) -> Vec<Content> {
         jobs.rev()
             .filter(|entry| self.shows(entry))
             .take(self.limit)
-            .map(Entry::json)
+            .map(|entry| entry.content.clone())
             .collect()
     }
 }
@@ -114,6 +114,7 @@ pub(super) fn list(api: &Api, head: &Head, query: &Query) -> Result<Response, Er
         (tag, Arc::clone(image.pipelines()), jobs)
     };
     // Nothing is locked any more: what comes now takes time.
+    let jobs: Vec<Arc<str>> = jobs.iter().map(Content::json).collect();
     Ok(reply::json_bytes(200, print_list(&pipelines, &jobs)).with_header(reply::header("ETag", &tag)))
 }
 
@@ -155,8 +156,9 @@ pub(super) fn detail(api: &Api, query: &Query) -> Result<Answer, Error> {
         Some(text) => parse_wait(text)?,
     };
     if wait.is_zero() {
-        let entry = api.model.read().job(id).map(Entry::json).ok_or(Error::UnknownJob)?;
-        return Ok(Answer::Ready(reply::json_bytes(200, SharedText(entry))));
+        let content = api.model.read().job(id).map(|entry| entry.content.clone());
+        let json = content.ok_or(Error::UnknownJob)?.json();
+        return Ok(Answer::Ready(reply::json_bytes(200, SharedText(json))));
     }
     let waker = Arc::new(Waker::new().map_err(|_| Error::Busy)?);
     Ok(Answer::Later(Box::new(Detail {
@@ -194,11 +196,15 @@ impl Later for Detail {
 
     fn answer(&mut self) -> Option<Response> {
         let is_last_chance = Instant::now() >= self.deadline || self.health.refusal() == Some(Refusal::Stopping);
-        let image = self.model.read();
-        match image.job(self.id) {
+        let entry = self
+            .model
+            .read()
+            .job(self.id)
+            .map(|entry| (entry.status, entry.content.clone()));
+        match entry {
             None => Some(Error::UnknownJob.to_response()),
-            Some(entry) if is_last_chance || entry.status.has_ended() => {
-                Some(reply::json_bytes(200, SharedText(entry.json())))
+            Some((status, content)) if is_last_chance || status.has_ended() => {
+                Some(reply::json_bytes(200, SharedText(content.json())))
             }
             Some(_) => None,
         }

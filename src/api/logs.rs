@@ -21,7 +21,7 @@ use super::query::Query;
 use super::reply;
 use crate::definition::shown;
 use crate::job::{JobId, TaskRef, TaskStatus};
-use crate::read_model::{Entry, ReadModel, Watch};
+use crate::read_model::{Content, ReadModel, Watch};
 use crate::task::{Follower, StreamKind, log_path};
 use crate::waker::Waker;
 
@@ -31,7 +31,7 @@ const MAX_STREAM_BYTES: u64 = 8 << 20;
 /// What a follower gets at once.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// The part of a job object that is needed here.
+/// The part of the object of a job that has ended that is needed here.
 #[derive(Debug, Default, Deserialize)]
 struct Job<'a> {
     #[serde(borrow)]
@@ -42,7 +42,6 @@ struct Job<'a> {
 struct Task<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
-    status: TaskStatus,
 }
 
 impl Job<'_> {
@@ -54,9 +53,11 @@ impl Job<'_> {
 
 /// Where the task stands in its job.
 fn find_task(model: &ReadModel, job: JobId, name: &str) -> Result<TaskRef, Error> {
-    let json = model.read().job(job).map(Entry::json).ok_or(Error::UnknownJob)?;
-    let tasks = Job::parse(&json).tasks;
-    let index = tasks.iter().position(|task| task.name == name);
+    let content = model.read().job(job).map(|entry| entry.content.clone());
+    let index = match content.ok_or(Error::UnknownJob)? {
+        Content::Live(live) => live.record.tasks.iter().position(|task| *task.name == *name),
+        Content::Ended(json) => Job::parse(&json).tasks.iter().position(|task| task.name == name),
+    };
     index.map(|index| TaskRef { job, index }).ok_or(Error::UnknownTask)
 }
 
@@ -263,13 +264,12 @@ struct Following {
 
 impl Following {
     fn task_has_ended(&self) -> bool {
-        let json = match self.model.read().job(self.task.job) {
-            // It was forgotten.
-            None => return true,
-            Some(entry) if entry.status.has_ended() => return true,
-            Some(entry) => entry.json(),
+        let image = self.model.read();
+        // Without the job: it was forgotten.
+        let Some(Content::Live(live)) = image.job(self.task.job).map(|entry| &entry.content) else {
+            return true;
         };
-        match Job::parse(&json).tasks.get(self.task.index).map(|task| task.status) {
+        match live.record.tasks.get(self.task.index).map(|task| task.progress.status) {
             Some(TaskStatus::Waiting | TaskStatus::Running) => false,
             Some(TaskStatus::Done | TaskStatus::Error | TaskStatus::Canceled) | None => true,
         }

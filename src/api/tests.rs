@@ -492,7 +492,7 @@ fn pipelines_are_listed() {
 #[test]
 fn jobs_are_listed_newest_first() {
     let world = World::with_jobs();
-    let json = |number| world.model.read().job(id(number)).unwrap().json();
+    let json = |number| world.model.read().job(id(number)).unwrap().content.json();
     let expected = (1..=7).rev().map(|number| json(number).to_string()).collect::<Vec<_>>();
     world
         .get("/pipelines/jobs")
@@ -591,7 +591,7 @@ fn a_list_that_is_known_is_not_sent_again() {
 fn a_job_is_shown() {
     let world = World::with_jobs();
     for number in [1, 2, 3] {
-        let json = world.model.read().job(id(number)).unwrap().json();
+        let json = world.model.read().job(id(number)).unwrap().content.json();
         world.get(&format!("/job/detail?id={}", id(number))).expect(200, &json);
     }
     let upper = id(0xabc_def).to_string().to_uppercase();
@@ -634,14 +634,14 @@ fn a_detail_waits_for_the_end() {
     assert!(is_awake(later.waker()));
     assert!(later.answer().is_none());
     world.publish(&[end(2, JobStatus::Succeeded)]);
-    let json = world.model.read().job(id(2)).unwrap().json();
+    let json = world.model.read().job(id(2)).unwrap().content.json();
     Reply::read(later.answer().unwrap()).expect(200, &json);
 }
 
 #[test]
 fn a_wait_has_an_end() {
     let world = World::with_jobs();
-    let json = world.model.read().job(id(2)).unwrap().json();
+    let json = world.model.read().job(id(2)).unwrap().content.json();
     let target = |wait: &str| format!("/job/detail?id={}&wait={wait}", id(2));
     // The clock is asked at each look, so this ends after a millisecond.
     let mut later = world.later(&target("1ms"));

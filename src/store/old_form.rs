@@ -276,7 +276,7 @@ struct ServedTask {
 pub(crate) fn export(image: &Image, script_of: impl Fn(&str, &str) -> Option<(Vec<String>, bool)>) -> String {
     let mut jobs = Vec::new();
     for entry in image.jobs() {
-        let Ok(served) = serde_json::from_str::<Served>(&entry.json()) else {
+        let Ok(served) = serde_json::from_str::<Served>(&entry.content.json()) else {
             // The line's checksum was right, so a later version wrote it; its job is shown as it is and can't be put in
             // the old form.
             continue;

@@ -195,7 +195,7 @@ fn shown(image: &Image) -> Vec<String> {
 }
 
 fn all_json(image: &Image) -> Vec<Arc<str>> {
-    image.jobs().map(super::super::read_model::Entry::json).collect()
+    image.jobs().map(|entry| entry.content.json()).collect()
 }
 
 #[test]
@@ -251,6 +251,7 @@ fn what_was_saved_is_found_again() {
             .image
             .job(id(2))
             .unwrap()
+            .content
             .json()
             .contains("\"reason\":\"prunner ended while the job ran\"")
     );
@@ -259,6 +260,7 @@ fn what_was_saved_is_found_again() {
             .image
             .job(id(3))
             .unwrap()
+            .content
             .json()
             .contains("\"reason\":\"canceled by anna\"")
     );
