@@ -13,7 +13,7 @@ use super::Api;
 use super::error::Error;
 use super::exchange::{Answer, Head, Later, Response};
 use super::query::{Query, parse_job_id};
-use super::reply;
+use super::reply::{self, Chain};
 use crate::definition::{duration, shown};
 use crate::health::{Health, Refusal};
 use crate::job::{JobId, JobStatus};
@@ -115,27 +115,24 @@ pub(super) fn list(api: &Api, head: &Head, query: &Query) -> Result<Response, Er
     };
     // Nothing is locked any more: what comes now takes time.
     let jobs: Vec<Arc<str>> = jobs.iter().map(Content::json).collect();
-    Ok(reply::json_bytes(200, print_list(&pipelines, &jobs)).with_header(reply::header("ETag", &tag)))
+    let (body, length) = Chain::new(list_texts(&pipelines, jobs));
+    Ok(reply::new(200, reply::JSON, body, Some(length)).with_header(reply::header("ETag", &tag)))
 }
 
-fn print_list(pipelines: &[PipelineView], jobs: &[Arc<str>]) -> Vec<u8> {
+/// What the list is put together from. However many clients read it, there is one of each job.
+fn list_texts(pipelines: &[PipelineView], jobs: Vec<Arc<str>>) -> Vec<Arc<str>> {
     let pipelines = serde_json::to_string(pipelines).expect("pipelines are made of what JSON can hold");
-    let frame = [r#"{"pipelines":"#, &pipelines, r#","jobs":["#, "]}"];
-    let length =
-        frame.iter().map(|piece| piece.len()).sum::<usize>() + jobs.iter().map(|job| job.len() + 1).sum::<usize>();
-    let mut body = Vec::with_capacity(length);
-    let [start, pipelines, middle, end] = frame;
-    for piece in [start, pipelines, middle] {
-        body.extend_from_slice(piece.as_bytes());
-    }
-    for (index, job) in jobs.iter().enumerate() {
+    let comma: Arc<str> = ",".into();
+    let mut texts = Vec::with_capacity(2 * jobs.len() + 2);
+    texts.push(format!(r#"{{"pipelines":{pipelines},"jobs":["#).into());
+    for (index, job) in jobs.into_iter().enumerate() {
         if index > 0 {
-            body.push(b',');
+            texts.push(Arc::clone(&comma));
         }
-        body.extend_from_slice(job.as_bytes());
+        texts.push(job);
     }
-    body.extend_from_slice(end.as_bytes());
-    body
+    texts.push("]}".into());
+    texts
 }
 
 /// Whether the client has what this tag stands for. Tags are compared without their weakness, as RFC 9110 has it; none of

@@ -12,6 +12,7 @@
 //! schedule.rs   the body of a request for a job
 //! jobs.rs       jobs and pipelines
 //! logs.rs       what tasks print
+//! tails.rs      the end of that as JSON
 //! error.rs      what is answered instead: texts, codes, statuses
 //! reply.rs      responses
 //! exchange.rs   the types between this and the sockets
@@ -27,6 +28,7 @@ mod logs;
 mod query;
 mod reply;
 mod schedule;
+mod tails;
 #[cfg(test)]
 mod tests;
 

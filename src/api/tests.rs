@@ -973,6 +973,17 @@ fn the_order_of_checks_is_that_of_the_parameters() {
 }
 
 #[test]
+fn a_list_shares_its_jobs_with_all_answers() {
+    let world = World::with_jobs();
+    let json = world.model.read().job(id(3)).unwrap().content.json();
+    let before = Arc::strong_count(&json);
+    let answer = world.send(&world.head(Method::Get, "/pipelines/jobs", &[]), "");
+    assert_eq!(Arc::strong_count(&json), before + 1);
+    drop(answer);
+    assert_eq!(Arc::strong_count(&json), before);
+}
+
+#[test]
 fn only_the_end_of_a_long_log_is_shown() {
     let world = World::with_jobs();
     let target = format!("/job/logs?id={}&task=build", id(2));
