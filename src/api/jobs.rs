@@ -31,7 +31,20 @@ struct Pipelines<'a> {
 
 pub(super) fn pipelines(api: &Api) -> Response {
     let pipelines = Arc::clone(api.model.read().pipelines());
+    let pipelines = as_of_now(pipelines, api.health.refusal().is_some());
     reply::json(200, &Pipelines { pipelines: &pipelines })
+}
+
+/// What the store can't save is not shown either: so that all requests are refused is known here alone.
+fn as_of_now(pipelines: Arc<[PipelineView]>, all_are_refused: bool) -> Arc<[PipelineView]> {
+    if !all_are_refused {
+        return pipelines;
+    }
+    let refused = |view: &PipelineView| PipelineView {
+        schedulable: false,
+        ..view.clone()
+    };
+    pipelines.iter().map(refused).collect()
 }
 
 /// Which jobs are listed.
@@ -97,13 +110,15 @@ fn parse_limit(text: &str) -> Result<usize, Error> {
 /// filtered list does, and never too seldom.
 pub(super) fn list(api: &Api, head: &Head, query: &Query) -> Result<Response, Error> {
     let filter = Filter::new(query)?;
+    let all_are_refused = api.health.refusal().is_some();
     let (tag, pipelines, jobs) = {
         let image = api.model.read();
         let before = match filter.before {
             None => None,
             Some(id) => Some(image.jobs_before(id).ok_or(Error::UnknownJob)?),
         };
-        let tag = format!("\"{}-{}\"", api.start_mark, image.revision());
+        let refused = if all_are_refused { "-refused" } else { "" };
+        let tag = format!("\"{}-{}{refused}\"", api.start_mark, image.revision());
         if is_known(head, &tag) {
             return Ok(reply::empty(304).with_header(reply::header("ETag", &tag)));
         }
@@ -115,6 +130,7 @@ pub(super) fn list(api: &Api, head: &Head, query: &Query) -> Result<Response, Er
     };
     // Nothing is locked any more: what comes now takes time.
     let jobs: Vec<Arc<str>> = jobs.iter().map(Content::json).collect();
+    let pipelines = as_of_now(pipelines, all_are_refused);
     let (body, length) = Chain::new(list_texts(&pipelines, jobs));
     Ok(reply::new(200, reply::JSON, body, Some(length)).with_header(reply::header("ETag", &tag)))
 }

@@ -490,6 +490,34 @@ fn pipelines_are_listed() {
 }
 
 #[test]
+fn no_pipeline_is_schedulable_while_all_requests_are_refused() {
+    let world = World::new();
+    let deploy = PipelineView {
+        pipeline: "deploy".into(),
+        schedulable: true,
+        running: true,
+    };
+    world.model.publish(&[], Some([deploy].into()));
+    let list = |schedulable| format!(r#"[{{"pipeline":"deploy","schedulable":{schedulable},"running":true}}]"#);
+    let check = |schedulable: bool| {
+        world
+            .get("/pipelines")
+            .expect(200, &format!(r#"{{"pipelines":{}}}"#, list(schedulable)));
+        let jobs = world.get("/pipelines/jobs");
+        jobs.expect(200, &format!(r#"{{"pipelines":{},"jobs":[]}}"#, list(schedulable)));
+        jobs.header("ETag").unwrap().to_owned()
+    };
+    let well = check(true);
+    world.health.set_storage_trouble(Some("the disk is full".to_owned()));
+    let troubled = check(false);
+    assert_ne!(troubled, well, "who knows the one must be told of the other");
+    world.health.set_storage_trouble(None);
+    assert_eq!(check(true), well);
+    world.health.set_stopping();
+    assert_eq!(check(false), troubled);
+}
+
+#[test]
 fn jobs_are_listed_newest_first() {
     let world = World::with_jobs();
     let json = |number| world.model.read().job(id(number)).unwrap().content.json();
