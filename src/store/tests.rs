@@ -286,7 +286,7 @@ fn a_journal_may_end_anywhere() {
         let count = whole[..length].iter().filter(|&&byte| byte == b'\n').count();
         let mut expected = Image::default();
         changes[..count].iter().for_each(|change| expected.apply(change));
-        let shown_before = all_json(&super::read(bed.path(), NOW_MS).unwrap().0);
+        let shown_before = all_json(&super::recover::load(bed.path(), NOW_MS).unwrap().image);
         assert_eq!(shown_before, all_json(&expected), "cut at {length}");
         let is_cut = length > 0 && whole[length - 1] != b'\n';
         assert_eq!(recovered.messages.len(), usize::from(is_cut), "cut at {length}");
@@ -423,11 +423,17 @@ fn a_large_journal_is_compacted_while_it_grows() {
     store.save(batch(vec![job(2)], 0));
     while releases.recv().unwrap() != 0 {}
     let saved = all_json(&model.read());
-    assert_eq!(all_json(&super::read(bed.path(), NOW_MS).unwrap().0), saved);
+    assert_eq!(
+        all_json(&super::recover::load(bed.path(), NOW_MS).unwrap().image),
+        saved
+    );
     assert!(written > 4 * 1024 * 1024);
     store.finish();
     assert!(bed.journal().len() < 2000);
-    assert_eq!(all_json(&super::read(bed.path(), NOW_MS).unwrap().0), saved);
+    assert_eq!(
+        all_json(&super::recover::load(bed.path(), NOW_MS).unwrap().image),
+        saved
+    );
     assert!(!bed.path().join("journal.jsonl.new").exists());
 }
 
