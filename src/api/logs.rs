@@ -78,9 +78,10 @@ pub(super) fn tails(api: &Api, query: &Query) -> Result<Response, Error> {
     let name = query.task_name()?;
     find_task(&api.model, job, name)?;
     let [stdout, stderr] = StreamKind::BOTH.map(|stream| open(&log_path(&api.logs, job, name, stream)));
-    let tails = stdout.and_then(|stdout| Tails::new(stdout, stderr?));
-    let body = tails.map_err(|error| not_readable(&error))?;
-    Ok(reply::new(200, reply::JSON, body, None))
+    let body = stdout.and_then(|stdout| Tails::new(stdout, stderr?));
+    let body = body.and_then(|body| Ok((body.length()?, body)));
+    let (length, body) = body.map_err(|error| not_readable(&error))?;
+    Ok(reply::new(200, reply::JSON, body, Some(length)))
 }
 
 /// One stream as it is.

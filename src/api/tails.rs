@@ -1,11 +1,12 @@
 //! The ends of the two logs of a task as one JSON object, made while it is sent.
 //!
-//! Unaware of jobs and of paths. Surprise: its length is not known before its end, for a byte of a log can become six of
-//! the answer; in memory there is never more than a piece of it, however many clients read slowly.
+//! Unaware of jobs and of paths. Surprise: it is made twice, for a byte of a log can become six of the answer, whose
+//! length is told first; in memory there is never more than a piece of it, however many clients read slowly.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 /// The most that is shown of a log.
 const MAX_STREAM_BYTES: u64 = 8 << 20;
@@ -14,6 +15,7 @@ const MAX_STREAM_BYTES: u64 = 8 << 20;
 const PIECE_BYTES: usize = 8 << 10;
 
 /// `{"stdout":…,"stderr":…}`, with `"truncated":true` where one of them is longer than what is shown.
+#[derive(Clone)]
 pub(super) struct Tails {
     parts: std::vec::IntoIter<Part>,
     /// Of the part that is under way.
@@ -23,14 +25,16 @@ pub(super) struct Tails {
     sent: usize,
 }
 
+#[derive(Clone)]
 enum Part {
     Text(&'static str),
     Log(Tail),
 }
 
 /// Where a log is read. What is written to it meanwhile is not for this answer.
+#[derive(Clone)]
 struct Tail {
-    file: File,
+    file: Arc<File>,
     position: u64,
     end: u64,
 }
@@ -61,6 +65,19 @@ impl Tails {
             ready: Vec::new(),
             sent: 0,
         })
+    }
+
+    /// The bytes of all of it. Only what is in the logs now counts, so that it is the same when it is sent.
+    ///
+    /// # Errors
+    /// Where a log can't be read.
+    pub(super) fn length(&self) -> io::Result<usize> {
+        let mut tails = self.clone();
+        let mut length = 0;
+        while tails.advance()? {
+            length += tails.ready.len();
+        }
+        Ok(length)
     }
 
     /// Makes more of the answer; false at its end.
@@ -104,15 +121,14 @@ impl Tail {
         let end = file.metadata()?.len();
         let start = end.saturating_sub(MAX_STREAM_BYTES);
         let mut tail = Tail {
-            file,
+            file: Arc::new(file),
             position: start,
             end,
         };
-        // Also where nothing is cut off: a log that can't be read is told of before anything is sent.
-        let mut first = [0; 3];
-        let count = tail.read(&mut first)?;
         if start > 0 {
             // The rest of a character whose first byte is cut off.
+            let mut first = [0; 3];
+            let count = tail.read(&mut first)?;
             let rest = first[..count].iter().take_while(|byte| **byte & 0xC0 == 0x80).count();
             tail.position += rest as u64;
         }
@@ -192,6 +208,7 @@ mod tests {
 
     /// All of the answer, and the most that was held of it.
     fn read(mut tails: Tails) -> (String, usize) {
+        let length = tails.length().unwrap();
         let mut text = Vec::new();
         let mut held = 0;
         let mut buffer = [0; 1000];
@@ -199,6 +216,7 @@ mod tests {
             let count = tails.read(&mut buffer).unwrap();
             held = held.max(tails.ready.capacity());
             if count == 0 {
+                assert_eq!(text.len(), length);
                 return (String::from_utf8(text).unwrap(), held);
             }
             text.extend_from_slice(&buffer[..count]);
