@@ -40,6 +40,7 @@ mod requests;
 mod scheduler;
 mod service_manager;
 mod signals;
+mod small_file;
 mod store;
 mod task;
 mod template;

@@ -23,8 +23,9 @@ use rustix::io::{Errno, ioctl_fionread};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::follow::Followers;
-use super::{StreamKind, cause, lock, log_path};
+use super::{StreamKind, lock, log_path};
 use crate::job::TaskRef;
+use crate::reason::reason;
 use crate::waker::Waker;
 
 /// How long output is read after the task has ended, where something else still holds its pipe: time enough for what a
@@ -357,7 +358,7 @@ impl Log {
         let mut written = 0;
         if let Err(error) = self.try_write(bytes, &mut written) {
             self.dropped_bytes += (bytes.len() - written) as u64;
-            self.why = format!("failed to write `{}`: {}", self.path.display(), cause(&error));
+            self.why = format!("failed to write `{}`: {}", self.path.display(), reason(&error));
         }
         if written > 0 {
             self.followers.notify(self.task, self.stream);

@@ -23,7 +23,8 @@ use super::follow::Followers;
 use super::group::{LOOK_AGAIN, ProcessTable, wait_for_wake};
 use super::output::{Cutter, Output, Starts};
 use super::script::{LONGEST_ARGUMENT, READ_STANDARD_INPUT, wrap};
-use super::{Settings, cause, lock};
+use super::{Settings, lock};
+use crate::reason::reason;
 use crate::scheduler::{Outcome, TaskExit, TaskStart};
 use crate::template::{Scope, Variables};
 use crate::waker::Waker;
@@ -313,7 +314,7 @@ pub(super) fn run(
     let task_name = &start.pipeline.task(start.task.index).name;
     let pipes = match output.start(start.task, task_name, &context.settings.logs, &context.followers) {
         Ok(pipes) => pipes,
-        Err(error) => return not_started(format!("failed to make a pipe: {}", cause(&error))),
+        Err(error) => return not_started(format!("failed to make a pipe: {}", reason(&error))),
     };
     // The pipes are closed here in any case.
     let under_way = context.starts.begin();
@@ -390,7 +391,7 @@ impl<'a> Launch<'a> {
             } else {
                 ""
             };
-            format!("failed to start the shell `{}`: {}{hint}", self.shell[0], cause(error))
+            format!("failed to start the shell `{}`: {}{hint}", self.shell[0], reason(error))
         };
         let is_long = self.text.len() > LONGEST_ARGUMENT;
         let (argument, input) = if is_long {

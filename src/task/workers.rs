@@ -19,8 +19,9 @@ use super::follow::Followers;
 use super::group::ProcessTable;
 use super::output::{Output, Starts};
 use super::process::{self, Context, Control};
-use super::{Settings, cause, lock};
+use super::{Settings, lock};
 use crate::job::TaskRef;
+use crate::reason::reason;
 use crate::scheduler::{Outcome, TaskExit, TaskStart};
 use crate::waker::Waker;
 
@@ -295,7 +296,7 @@ impl Shared {
 
 fn no_worker(error: &io::Error) -> TaskExit {
     TaskExit {
-        outcome: Outcome::NotStarted(format!("failed to make a thread for it: {}", cause(error))),
+        outcome: Outcome::NotStarted(format!("failed to make a thread for it: {}", reason(error))),
         stopped: false,
         note: String::new(),
     }

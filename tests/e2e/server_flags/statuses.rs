@@ -218,7 +218,7 @@ fn wrong_usage_is_one_line() {
         &space,
         &with(&["--kill-grace", "5"]),
         &[],
-        "`--kill-grace` is `5`, expected a duration…",
+        "`--kill-grace` is `5`, which has no unit…",
     );
 }
 
