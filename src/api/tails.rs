@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn no_more_than_a_piece_is_held() {
         let directory = TestDirectory::new();
-        let both = ["out", "err"].map(|name| Some(log(&directory.path().join(name), &[1; 1 << 20])));
+        let both = ["out", "err"].map(|name| Some(log(&directory.path().join(name), &vec![1; 1 << 20])));
         let [stdout, stderr] = both;
         let (text, held) = read(Tails::new(stdout, stderr).unwrap());
         assert_eq!(text.len(), 2 * 6 * (1 << 20) + r#"{"stdout":"","stderr":""}"#.len());
