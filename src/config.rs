@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow, bail};
 
+use crate::definition;
 use crate::log;
 use crate::secret::{self, IfMissing, Secret};
 
@@ -299,47 +300,16 @@ fn count(setting: Setting) -> Result<usize> {
 }
 
 fn duration(setting: Setting, minimum_ms: i64) -> Result<i64> {
-    parse(setting, |text| match parse_duration(text) {
-        Ok(duration_ms) if duration_ms < minimum_ms => Err(format!("expected at least {minimum_ms}ms")),
-        Ok(duration_ms) => Ok(duration_ms),
-        Err(complaint) => Err(complaint),
-    })
-}
-
-/// Milliseconds, rounded down, of one or more decimal numbers with a unit.
-fn parse_duration(text: &str) -> Result<i64, String> {
-    let complaint = || "expected a duration such as `30s`, `1h30m` or `1.5s`".to_owned();
-    if text == "0" {
-        return Ok(0);
+    let origin = setting.origin.clone();
+    let value = text(setting)?;
+    let duration_ms = definition::duration::parse(&value).map_err(|what| anyhow!("`{origin}` is {what}"))?;
+    if duration_ms < minimum_ms {
+        bail!(
+            "`{origin}` is `{}`, expected at least {minimum_ms}ms",
+            definition::shown(&value)
+        );
     }
-    let mut total_ms = 0.0;
-    let mut rest = text;
-    while !rest.is_empty() || text.is_empty() {
-        let length = rest
-            .find(|character: char| !character.is_ascii_digit() && character != '.')
-            .ok_or_else(complaint)?;
-        let number: f64 = rest[..length].parse().map_err(|_| complaint())?;
-        let unit_length = rest[length..]
-            .find(|character: char| !character.is_ascii_alphabetic())
-            .unwrap_or(rest.len() - length);
-        let (unit, behind) = rest[length..].split_at(unit_length);
-        let unit_ms = match unit {
-            "ms" => 1.0,
-            "s" => 1000.0,
-            "m" => 60_000.0,
-            "h" => 3_600_000.0,
-            "d" => 86_400_000.0,
-            _ => return Err(complaint()),
-        };
-        total_ms += number * unit_ms;
-        rest = behind;
-    }
-    // A thousand years: beyond it, sums with a time could overflow.
-    if total_ms > 1000.0 * 365.0 * 86_400_000.0 {
-        return Err("which is longer than a thousand years".to_owned());
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "the line above bounds it")]
-    Ok(total_ms as i64)
+    Ok(duration_ms)
 }
 
 #[cfg(test)]
@@ -530,19 +500,27 @@ mod tests {
             poll,
             "`--poll-interval` is `0`, expected at least 1ms",
         );
-        for text in ["30", "s", "1x", "-1s", "1s ", "1..5s", "1e3s"] {
+        for (text, what) in [
+            (
+                "30",
+                "`30`, which has no unit behind `30`; expected `ms`, `s`, `m`, `h` or `d`, as in `30s`",
+            ),
+            ("s", "`s`; expected numbers with units, such as `10s`, `1h30m` or `2d`"),
+            ("-1s", "`-1s`; expected a duration that is not negative"),
+        ] {
             check(
                 &[&format!("--poll-interval={text}")],
                 &[],
                 poll,
-                &format!("`--poll-interval` is `{text}`, expected a duration such as `30s`, `1h30m` or `1.5s`"),
+                &format!("`--poll-interval` is {what}"),
             );
         }
+        check(&["--kill-grace=0.5ms"], &[], |config| config.kill_grace_ms, "1");
         check(
             &["--kill-grace=9999999d"],
             &[],
             |config| config.kill_grace_ms,
-            "`--kill-grace` is `9999999d`, which is longer than a thousand years",
+            "`--kill-grace` is `9999999d`, which is too long; expected at most `106751d`",
         );
     }
 

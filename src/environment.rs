@@ -5,16 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
 
 use crate::config::{ADDRESS_VARIABLE, OWN_VARIABLES};
-use crate::reason::reason;
-use crate::service_manager;
+use crate::{service_manager, small_file};
 
 /// What is larger can't be passed to a process anyway.
 const MAXIMUM_FILE_BYTES: u64 = 1024 * 1024;
@@ -52,15 +49,9 @@ pub(crate) fn of_tasks(
 }
 
 fn read(path: &Path) -> Result<Option<String>> {
-    let mut bytes = Vec::new();
-    match File::open(path).and_then(|file| file.take(MAXIMUM_FILE_BYTES + 1).read_to_end(&mut bytes)) {
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => bail!("failed to read `{}`: {}", path.display(), reason(&error)),
-    }
-    if bytes.len() as u64 > MAXIMUM_FILE_BYTES {
-        bail!("`{}` is larger than {MAXIMUM_FILE_BYTES} bytes", path.display());
-    }
+    let Some(bytes) = small_file::read(path, MAXIMUM_FILE_BYTES)? else {
+        return Ok(None);
+    };
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Some(text.replace("\r\n", "\n"))),
         Err(error) => {
@@ -302,6 +293,7 @@ fn is_name(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::Write;
 
     use super::*;

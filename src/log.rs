@@ -1,14 +1,20 @@
 //! What happens, for people: one line on standard error for each thing.
 //!
-//! Nothing here decides what is worth a line. Callers never pass a secret or a token. Surprise: whatever is in a value,
-//! it can't begin a line of its own nor reach the terminal as an escape sequence.
+//! Nothing here decides what is worth a line. Callers never pass a secret or a token. Where `start` was called, a thread
+//! writes the lines, so that a reader that went to sleep keeps nobody waiting. Surprise: whatever is in a value, it can't
+//! begin a line of its own nor reach the terminal as an escape sequence.
 
 use std::env;
 use std::fmt::{Display, Write as _};
-use std::io::{self, IsTerminal, Write as _};
-use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
 
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use crate::clock::wall_ms;
 use crate::timestamp::rfc3339;
 
 /// Names and values that belong to a line.
@@ -41,6 +47,15 @@ pub(crate) fn redirect(to: impl Fn(&str) + Send + Sync + 'static) {
     let _ = REDIRECTION.set(Box::new(to));
 }
 
+/// Set once, where a thread writes.
+static QUEUE: OnceLock<Queue> = OnceLock::new();
+
+/// Bytes of lines that wait for the thread at most: some tens of thousands of lines, far more than come at once.
+const MAX_QUEUED_BYTES: usize = 4 << 20;
+
+/// How long the end of the program waits for what is not written yet.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Level {
     Debug,
@@ -55,6 +70,116 @@ pub(crate) fn set_up(verbose: bool, disable_ansi: bool) {
     let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let form = choose_form(disable_ansi, no_color, io::stderr().is_terminal());
     let _ = SETTINGS.set(Settings { form, verbose });
+}
+
+/// From now on a thread writes the lines: for a program that must go on whatever becomes of its standard error.
+///
+/// # Errors
+/// Where the thread can't be had.
+pub(crate) fn start() -> io::Result<()> {
+    let (queue, messages) = Queue::new(MAX_QUEUED_BYTES);
+    let counts = Arc::clone(&queue.counts);
+    thread::Builder::new()
+        .name("log".to_owned())
+        .stack_size(256 * 1024)
+        .spawn(move || write_all(&messages, &counts, &mut io::stderr()))?;
+    let _ = QUEUE.set(queue);
+    Ok(())
+}
+
+/// Waits until all lines so far are written, but not for ever; false: standard error takes no more.
+pub(crate) fn finish() -> bool {
+    QUEUE.get().is_none_or(|queue| queue.finish(LAST_PATIENCE))
+}
+
+/// Lines on their way to the thread that writes them.
+struct Queue {
+    sender: Sender<Message>,
+    counts: Arc<Counts>,
+    max_bytes: usize,
+}
+
+#[derive(Default)]
+struct Counts {
+    queued_bytes: AtomicUsize,
+    /// Lines that found no room, and were not told of yet.
+    left_out: AtomicU64,
+}
+
+enum Message {
+    Line {
+        /// So many lines before it were left out.
+        left_out: u64,
+        line: String,
+    },
+    /// Answered when all before it is written.
+    Finish(Sender<()>),
+}
+
+impl Queue {
+    fn new(max_bytes: usize) -> (Queue, Receiver<Message>) {
+        let (sender, messages) = unbounded();
+        let queue = Queue {
+            sender,
+            counts: Arc::default(),
+            max_bytes,
+        };
+        (queue, messages)
+    }
+
+    /// Never waits.
+    fn push(&self, line: String) {
+        let Counts { queued_bytes, left_out } = &*self.counts;
+        if queued_bytes.fetch_add(line.len(), Ordering::SeqCst) + line.len() > self.max_bytes {
+            queued_bytes.fetch_sub(line.len(), Ordering::SeqCst);
+            left_out.fetch_add(1, Ordering::SeqCst);
+            return;
+        }
+        let left_out = left_out.swap(0, Ordering::SeqCst);
+        // The thread ends only with the program.
+        let _ = self.sender.send(Message::Line { left_out, line });
+    }
+
+    fn finish(&self, patience: Duration) -> bool {
+        let (sender, written) = bounded(1);
+        let _ = self.sender.send(Message::Finish(sender));
+        written.recv_timeout(patience).is_ok()
+    }
+}
+
+/// Writes what comes, until nobody can send more. Blocks where there is nothing.
+fn write_all(messages: &Receiver<Message>, counts: &Counts, to: &mut impl Write) {
+    for message in messages {
+        let (left_out, line) = match message {
+            Message::Line { left_out, line } => (left_out, line),
+            Message::Finish(written) => {
+                tell_left_out(counts.left_out.swap(0, Ordering::SeqCst), to);
+                let _ = written.send(());
+                continue;
+            }
+        };
+        tell_left_out(left_out, to);
+        // One call, so that lines of several processes don't mix. Nobody can be told where it fails.
+        let _ = to.write_all(line.as_bytes());
+        counts.queued_bytes.fetch_sub(line.len(), Ordering::SeqCst);
+        if messages.is_empty() {
+            tell_left_out(counts.left_out.swap(0, Ordering::SeqCst), to);
+        }
+    }
+}
+
+fn tell_left_out(lines: u64, to: &mut impl Write) {
+    if lines > 0 {
+        let message = "lines were left out here, for standard error took no more";
+        let line = line(
+            settings().form,
+            wall_ms(),
+            Level::Warning,
+            message,
+            &[("lines", &lines)],
+        );
+        let _ = to.write_all(line.as_bytes());
+    }
 }
 
 fn choose_form(disable_ansi: bool, no_color: bool, terminal: bool) -> Form {
@@ -83,22 +208,26 @@ pub(crate) fn error(message: &str, fields: Fields<'_>) {
 }
 
 fn write(level: Level, message: &str, fields: Fields<'_>) {
-    let settings = SETTINGS.get().copied().unwrap_or(Settings {
-        form: Form::Logfmt,
-        verbose: false,
-    });
+    let settings = settings();
     if level == Level::Debug && !settings.verbose {
         return;
     }
-    let wall_ms = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-    let line = line(settings.form, wall_ms, level, message, fields);
+    let line = line(settings.form, wall_ms(), level, message, fields);
     if let Some(redirection) = REDIRECTION.get() {
         return redirection(line.trim_end_matches('\n'));
     }
-    // One call, so that lines of several threads or processes don't mix. Nobody can be told where it fails.
-    let _ = io::stderr().lock().write_all(line.as_bytes());
+    match QUEUE.get() {
+        Some(queue) => queue.push(line),
+        // One call, so that lines of several threads or processes don't mix. Nobody can be told where it fails.
+        None => drop(io::stderr().lock().write_all(line.as_bytes())),
+    }
+}
+
+fn settings() -> Settings {
+    SETTINGS.get().copied().unwrap_or(Settings {
+        form: Form::Logfmt,
+        verbose: false,
+    })
 }
 
 fn line(form: Form, wall_ms: i64, level: Level, message: &str, fields: Fields<'_>) -> String {
@@ -186,6 +315,8 @@ fn needs_quotes(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
     /// 2026-11-24T03:27:47Z
@@ -264,5 +395,63 @@ mod tests {
         assert_eq!(choose_form(true, false, true), Form::Logfmt);
         assert_eq!(choose_form(false, true, true), Form::Logfmt);
         assert_eq!(choose_form(false, false, false), Form::Logfmt);
+    }
+
+    /// A reader that takes nothing before it may, and then all.
+    struct Stuck {
+        has_begun: Sender<()>,
+        may_go_on: Receiver<()>,
+        written: Arc<Mutex<String>>,
+    }
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.has_begun.try_send(());
+            // An error: from now on it may always.
+            let _ = self.may_go_on.recv();
+            self.written
+                .lock()
+                .unwrap()
+                .push_str(std::str::from_utf8(bytes).unwrap());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_sleeps_keeps_nobody_waiting() {
+        let (queue, messages) = Queue::new(4);
+        let counts = Arc::clone(&queue.counts);
+        let (has_begun, begun) = bounded(1);
+        let (wake, may_go_on) = bounded::<()>(0);
+        let written = Arc::new(Mutex::new(String::new()));
+        let mut stuck = Stuck {
+            has_begun,
+            may_go_on,
+            written: Arc::clone(&written),
+        };
+        let writer = thread::Builder::new().spawn(move || write_all(&messages, &counts, &mut stuck));
+        let push = |line: &str| queue.push(format!("{line}\n"));
+        push("a");
+        begun.recv().unwrap();
+        // What is being written counts until it is.
+        ["b", "c", "d"].into_iter().for_each(push);
+        assert!(!queue.finish(Duration::from_millis(1)), "it can't be written yet");
+        drop(wake);
+        assert!(queue.finish(Duration::from_secs(30)));
+        let text = written.lock().unwrap().clone();
+        assert!(text.starts_with("a\nb\ntime="), "{text}");
+        assert!(text.ends_with("standard error took no more\" lines=2\n"), "{text}");
+        assert_eq!(text.lines().count(), 3, "{text}");
+
+        ["e", "f"].into_iter().for_each(push);
+        assert!(queue.finish(Duration::from_secs(30)));
+        let text = written.lock().unwrap().clone();
+        assert!(text.ends_with("lines=2\ne\nf\n"), "{text}");
+        drop(queue);
+        writer.unwrap().join().unwrap();
     }
 }

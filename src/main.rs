@@ -9,6 +9,7 @@
 //! | store | the journal; lets go what waited for it, shows it in the `read_model` (`store`) |
 //! | http | one accepts, one for each connection (`http`, `api`) |
 //! | signals, watch | wake the main loop, load files anew (`signals`, `reload`) |
+//! | log | writes to standard error, which may be stuck (`log`) |
 //!
 //! Life of a job: a request is checked (`api`), becomes an event (`requests`), is decided on (`scheduler`), is written
 //! down and synced (`store`), is shown (`read_model`) and answered; its first tasks start after that (`task`); their
@@ -39,6 +40,7 @@ mod requests;
 mod scheduler;
 mod service_manager;
 mod signals;
+mod small_file;
 mod store;
 mod task;
 mod template;

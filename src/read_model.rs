@@ -41,23 +41,24 @@ pub(crate) struct Entry {
     pub content: Content,
 }
 
-#[derive(Debug)]
+/// What is known of a job, shared: a copy is taken out of the lock, and looked at there.
+#[derive(Clone, Debug)]
 pub(crate) enum Content {
-    Live(Box<Live>),
+    Live(Arc<Live>),
     /// The job object of the API.
     Ended(Arc<str>),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Live {
     pub record: JobRecord,
     json: OnceLock<Arc<str>>,
 }
 
-impl Entry {
-    /// The job object of the API.
+impl Content {
+    /// The job object of the API. It may have to be made: not under the lock, where that keeps all others waiting.
     pub(crate) fn json(&self) -> Arc<str> {
-        match &self.content {
+        match self {
             Content::Live(live) => Arc::clone(live.json.get_or_init(|| live.record.to_json().into())),
             Content::Ended(json) => Arc::clone(json),
         }
@@ -91,7 +92,7 @@ impl Image {
                 id: record.id,
                 pipeline: Arc::clone(&record.pipeline),
                 status: record.status,
-                content: Content::Live(Box::new(Live {
+                content: Content::Live(Arc::new(Live {
                     record: (**record).clone(),
                     json: OnceLock::new(),
                 })),
@@ -117,8 +118,10 @@ impl Image {
         let Content::Live(live) = &mut entry.content else {
             return;
         };
-        live.record.apply(change);
+        // Copied where somebody looks at it just now.
+        let live = Arc::make_mut(live);
         live.json = OnceLock::new();
+        live.record.apply(change);
         entry.status = live.record.status;
         if entry.status.has_ended() {
             let json = live.record.to_json().into();
@@ -234,5 +237,31 @@ impl Drop for Watch {
                 watchers.remove(&self.job);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn what_was_taken_out_of_the_lock_stays_as_it_was() {
+        let record: JobRecord = serde_json::from_value(serde_json::json!({
+            "id": Uuid::from_u128(1), "pipeline": "p", "createdMs": 0, "place": 0, "status": "waiting", "tasks": [],
+        }))
+        .unwrap();
+        let id = record.id;
+        let model = ReadModel::new(Image::default());
+        let content = || model.read().job(id).unwrap().content.clone();
+        model.publish(&[Change::Job(Box::new(record))], None);
+        let waiting = content();
+        // Made after the change, from what was there before it.
+        model.publish(&[Change::Start { job: id, start_ms: 0 }], None);
+        assert!(waiting.json().contains(r#""status":"waiting""#));
+        assert!(content().json().contains(r#""status":"running""#));
+        // Once for all who ask.
+        assert!(Arc::ptr_eq(&content().json(), &content().json()));
     }
 }

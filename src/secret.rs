@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Write as _};
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Read, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_yaml::{Mapping, Value};
 
 use crate::reason::reason;
+use crate::small_file;
 
 /// Shorter ones can be guessed by trying.
 pub(crate) const MINIMUM_CHARACTERS: usize = 16;
@@ -104,18 +105,9 @@ pub(crate) fn read(path: &Path, if_missing: IfMissing) -> Result<SecretFile> {
 }
 
 fn read_existing(path: &Path) -> Result<Option<SecretFile>> {
-    let mut bytes = Vec::new();
-    match File::open(path).and_then(|file| file.take(MAXIMUM_FILE_BYTES + 1).read_to_end(&mut bytes)) {
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => bail!("failed to read `{}`: {}", path.display(), reason(&error)),
-    }
-    if bytes.len() as u64 > MAXIMUM_FILE_BYTES {
-        bail!(
-            "`{}` is larger than {MAXIMUM_FILE_BYTES} bytes; is it the right file?",
-            path.display()
-        );
-    }
+    let Some(bytes) = small_file::read(path, MAXIMUM_FILE_BYTES)? else {
+        return Ok(None);
+    };
     parse(&bytes, &path.display().to_string()).map(Some)
 }
 

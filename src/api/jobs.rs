@@ -3,7 +3,6 @@
 //! Unaware of the main loop. Surprise: nothing is made into JSON here but the list of pipelines: a job is a string that
 //! all answers share.
 
-use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,11 +13,11 @@ use super::Api;
 use super::error::Error;
 use super::exchange::{Answer, Head, Later, Response};
 use super::query::{Query, parse_job_id};
-use super::reply;
+use super::reply::{self, Chain};
 use crate::definition::{duration, shown};
 use crate::health::Health;
 use crate::job::{JobId, JobStatus};
-use crate::read_model::{Entry, ReadModel, Watch};
+use crate::read_model::{Content, Entry, ReadModel, Watch};
 use crate::scheduler::PipelineView;
 use crate::waker::Waker;
 
@@ -32,7 +31,20 @@ struct Pipelines<'a> {
 
 pub(super) fn pipelines(api: &Api) -> Response {
     let pipelines = Arc::clone(api.model.read().pipelines());
+    let pipelines = as_of_now(pipelines, api.health.refusal().is_some());
     reply::json(200, &Pipelines { pipelines: &pipelines })
+}
+
+/// What the store can't save is not shown either: so that all requests are refused is known here alone.
+fn as_of_now(pipelines: Arc<[PipelineView]>, all_are_refused: bool) -> Arc<[PipelineView]> {
+    if !all_are_refused {
+        return pipelines;
+    }
+    let refused = |view: &PipelineView| PipelineView {
+        schedulable: false,
+        ..view.clone()
+    };
+    pipelines.iter().map(refused).collect()
 }
 
 /// Which jobs are listed.
@@ -61,11 +73,11 @@ impl<'a> Filter<'a> {
     }
 
     /// Newest first.
-    fn take<'e>(&self, jobs: impl DoubleEndedIterator<Item = &'e Entry>) -> Vec<Arc<str>> {
+    fn take<'e>(&self, jobs: impl DoubleEndedIterator<Item = &'e Entry>) -> Vec<Content> {
         jobs.rev()
             .filter(|entry| self.shows(entry))
             .take(self.limit)
-            .map(Entry::json)
+            .map(|entry| entry.content.clone())
             .collect()
     }
 }
@@ -98,13 +110,15 @@ fn parse_limit(text: &str) -> Result<usize, Error> {
 /// filtered list does, and never too seldom.
 pub(super) fn list(api: &Api, head: &Head, query: &Query) -> Result<Response, Error> {
     let filter = Filter::new(query)?;
+    let all_are_refused = api.health.refusal().is_some();
     let (tag, pipelines, jobs) = {
         let image = api.model.read();
         let before = match filter.before {
             None => None,
             Some(id) => Some(image.jobs_before(id).ok_or(Error::UnknownJob)?),
         };
-        let tag = format!("\"{}-{}\"", api.start_mark, image.revision());
+        let refused = if all_are_refused { "-refused" } else { "" };
+        let tag = format!("\"{}-{}{refused}\"", api.start_mark, image.revision());
         if is_known(head, &tag) {
             return Ok(reply::empty(304).with_header(reply::header("ETag", &tag)));
         }
@@ -115,76 +129,26 @@ pub(super) fn list(api: &Api, head: &Head, query: &Query) -> Result<Response, Er
         (tag, Arc::clone(image.pipelines()), jobs)
     };
     // Nothing is locked any more: what comes now takes time.
-    let list = List::new(&pipelines, jobs);
-    let length = list.length();
-    Ok(reply::new(200, reply::JSON, list, Some(length)).with_header(reply::header("ETag", &tag)))
+    let jobs: Vec<Arc<str>> = jobs.iter().map(Content::json).collect();
+    let pipelines = as_of_now(pipelines, all_are_refused);
+    let (body, length) = Chain::new(list_texts(&pipelines, jobs));
+    Ok(reply::new(200, reply::JSON, body, Some(length)).with_header(reply::header("ETag", &tag)))
 }
 
-/// The body of a list, put together while it is sent: as one text it would be as large as all jobs.
-struct List {
-    start: String,
-    jobs: Vec<Arc<str>>,
-    /// The piece that comes next: 0 is the start, then come the jobs, then the end.
-    piece: usize,
-    /// How much of it has been read.
-    offset: usize,
-}
-
-impl List {
-    const END: &str = "]}";
-
-    fn new(pipelines: &[PipelineView], jobs: Vec<Arc<str>>) -> List {
-        let pipelines = serde_json::to_string(pipelines).expect("pipelines are made of what JSON can hold");
-        List {
-            start: format!(r#"{{"pipelines":{pipelines},"jobs":["#),
-            jobs,
-            piece: 0,
-            offset: 0,
+/// What the list is put together from. However many clients read it, there is one of each job.
+fn list_texts(pipelines: &[PipelineView], jobs: Vec<Arc<str>>) -> Vec<Arc<str>> {
+    let pipelines = serde_json::to_string(pipelines).expect("pipelines are made of what JSON can hold");
+    let comma: Arc<str> = ",".into();
+    let mut texts = Vec::with_capacity(2 * jobs.len() + 2);
+    texts.push(format!(r#"{{"pipelines":{pipelines},"jobs":["#).into());
+    for (index, job) in jobs.into_iter().enumerate() {
+        if index > 0 {
+            texts.push(Arc::clone(&comma));
         }
+        texts.push(job);
     }
-
-    fn length(&self) -> usize {
-        let jobs: usize = self.jobs.iter().map(|job| job.len()).sum();
-        let commas = self.jobs.len().saturating_sub(1);
-        self.start.len() + jobs + commas + List::END.len()
-    }
-
-    /// What is left of the piece at hand; empty behind the last.
-    fn rest(&self) -> &[u8] {
-        let (piece, comma) = match self.piece.checked_sub(1) {
-            None => (self.start.as_str(), ""),
-            Some(index) if index < self.jobs.len() => (&*self.jobs[index], if index > 0 { "," } else { "" }),
-            Some(index) if index == self.jobs.len() => (List::END, ""),
-            Some(_) => ("", ""),
-        };
-        if self.offset < comma.len() {
-            comma.as_bytes()
-        } else {
-            &piece.as_bytes()[self.offset - comma.len()..]
-        }
-    }
-}
-
-impl Read for List {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut written = 0;
-        while written < buffer.len() {
-            let rest = self.rest();
-            if rest.is_empty() {
-                if self.piece > self.jobs.len() {
-                    break;
-                }
-                self.piece += 1;
-                self.offset = 0;
-                continue;
-            }
-            let count = rest.len().min(buffer.len() - written);
-            buffer[written..written + count].copy_from_slice(&rest[..count]);
-            written += count;
-            self.offset += count;
-        }
-        Ok(written)
-    }
+    texts.push("]}".into());
+    texts
 }
 
 /// Whether the client has what this tag stands for. Tags are compared without their weakness, as RFC 9110 has it; none of
@@ -205,8 +169,9 @@ pub(super) fn detail(api: &Api, query: &Query) -> Result<Answer, Error> {
         Some(text) => parse_wait(text)?,
     };
     if wait.is_zero() {
-        let entry = api.model.read().job(id).map(Entry::json).ok_or(Error::UnknownJob)?;
-        return Ok(Answer::Ready(reply::json_bytes(200, SharedText(entry))));
+        let content = api.model.read().job(id).map(|entry| entry.content.clone());
+        let json = content.ok_or(Error::UnknownJob)?.json();
+        return Ok(Answer::Ready(reply::json_bytes(200, SharedText(json))));
     }
     let waker = Arc::new(Waker::new().map_err(|_| Error::Busy)?);
     Ok(Answer::Later(Box::new(Detail {
@@ -244,11 +209,15 @@ impl Later for Detail {
 
     fn answer(&mut self) -> Option<Response> {
         let is_last_chance = Instant::now() >= self.deadline || self.health.is_ending();
-        let image = self.model.read();
-        match image.job(self.id) {
+        let entry = self
+            .model
+            .read()
+            .job(self.id)
+            .map(|entry| (entry.status, entry.content.clone()));
+        match entry {
             None => Some(Error::UnknownJob.to_response()),
-            Some(entry) if is_last_chance || entry.status.has_ended() => {
-                Some(reply::json_bytes(200, SharedText(entry.json())))
+            Some((status, content)) if is_last_chance || status.has_ended() => {
+                Some(reply::json_bytes(200, SharedText(content.json())))
             }
             Some(_) => None,
         }
@@ -261,37 +230,5 @@ struct SharedText(Arc<str>);
 impl AsRef<[u8]> for SharedText {
     fn as_ref(&self) -> &[u8] {
         self.0.as_bytes()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check_list(jobs: &[&str], expected: &str) {
-        for size in 1..=expected.len() + 1 {
-            let mut list = List::new(&[], jobs.iter().map(|&job| job.into()).collect());
-            assert_eq!(list.length(), expected.len());
-            let (mut body, mut buffer) = (Vec::new(), vec![0; size]);
-            loop {
-                let count = list.read(&mut buffer).unwrap();
-                if count == 0 {
-                    break;
-                }
-                body.extend_from_slice(&buffer[..count]);
-            }
-            assert_eq!(String::from_utf8(body).unwrap(), expected, "read by {size}");
-        }
-    }
-
-    #[test]
-    fn a_list_is_whole_in_pieces_of_any_size() {
-        check_list(&[], r#"{"pipelines":[],"jobs":[]}"#);
-        check_list(&[r#"{"id":1}"#], r#"{"pipelines":[],"jobs":[{"id":1}]}"#);
-        check_list(
-            &[r#"{"id":1}"#, r#"{"id":23}"#, r#"{"id":4}"#],
-            r#"{"pipelines":[],"jobs":[{"id":1},{"id":23},{"id":4}]}"#,
-        );
     }
 }

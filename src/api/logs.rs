@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tiny_http::Method;
 
 use super::Api;
@@ -19,19 +19,17 @@ use super::error::Error;
 use super::exchange::{Answer, Head, Next, Response, Stream};
 use super::query::Query;
 use super::reply;
+use super::tails::Tails;
 use crate::definition::shown;
 use crate::job::{JobId, TaskRef, TaskStatus};
-use crate::read_model::{Entry, ReadModel, Watch};
+use crate::read_model::{Content, ReadModel, Watch};
 use crate::task::{Follower, StreamKind, log_path};
 use crate::waker::Waker;
-
-/// What an answer in JSON holds of a stream: an answer is made in memory, and a log has no bound.
-const MAX_STREAM_BYTES: u64 = 8 << 20;
 
 /// What a follower gets at once.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// The part of a job object that is needed here.
+/// The part of the object of a job that has ended that is needed here.
 #[derive(Debug, Default, Deserialize)]
 struct Job<'a> {
     #[serde(borrow)]
@@ -42,7 +40,6 @@ struct Job<'a> {
 struct Task<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
-    status: TaskStatus,
 }
 
 impl Job<'_> {
@@ -54,9 +51,11 @@ impl Job<'_> {
 
 /// Where the task stands in its job.
 fn find_task(model: &ReadModel, job: JobId, name: &str) -> Result<TaskRef, Error> {
-    let json = model.read().job(job).map(Entry::json).ok_or(Error::UnknownJob)?;
-    let tasks = Job::parse(&json).tasks;
-    let index = tasks.iter().position(|task| task.name == name);
+    let content = model.read().job(job).map(|entry| entry.content.clone());
+    let index = match content.ok_or(Error::UnknownJob)? {
+        Content::Live(live) => live.record.tasks.iter().position(|task| *task.name == *name),
+        Content::Ended(json) => Job::parse(&json).tasks.iter().position(|task| task.name == name),
+    };
     index.map(|index| TaskRef { job, index }).ok_or(Error::UnknownTask)
 }
 
@@ -73,48 +72,16 @@ fn not_readable(error: &io::Error) -> Error {
     Error::internal("failed to read the output of a task", error)
 }
 
-#[derive(Serialize)]
-struct Tails<'a> {
-    stdout: Cow<'a, str>,
-    stderr: Cow<'a, str>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    truncated: bool,
-}
-
 /// Both streams in JSON.
 pub(super) fn tails(api: &Api, query: &Query) -> Result<Response, Error> {
     let job = query.job_id()?;
     let name = query.task_name()?;
     find_task(&api.model, job, name)?;
-    let tail = |stream| tail(&log_path(&api.logs, job, name, stream)).map_err(|error| not_readable(&error));
-    let (stdout, stdout_is_cut) = tail(StreamKind::Stdout)?;
-    let (stderr, stderr_is_cut) = tail(StreamKind::Stderr)?;
-    Ok(reply::json(
-        200,
-        &Tails {
-            stdout: String::from_utf8_lossy(&stdout),
-            stderr: String::from_utf8_lossy(&stderr),
-            truncated: stdout_is_cut || stderr_is_cut,
-        },
-    ))
-}
-
-/// The last bytes of a log, and whether there are others before them.
-fn tail(path: &Path) -> io::Result<(Vec<u8>, bool)> {
-    let Some(mut file) = open(path)? else {
-        return Ok((Vec::new(), false));
-    };
-    let start = file.metadata()?.len().saturating_sub(MAX_STREAM_BYTES);
-    file.seek(SeekFrom::Start(start))?;
-    let mut bytes = Vec::new();
-    // It may have grown meanwhile.
-    file.take(MAX_STREAM_BYTES).read_to_end(&mut bytes)?;
-    if start > 0 {
-        // The rest of a character whose first byte is cut off.
-        let rest = bytes.iter().take(3).take_while(|byte| **byte & 0xC0 == 0x80).count();
-        bytes.drain(..rest);
-    }
-    Ok((bytes, start > 0))
+    let [stdout, stderr] = StreamKind::BOTH.map(|stream| open(&log_path(&api.logs, job, name, stream)));
+    let body = stdout.and_then(|stdout| Tails::new(stdout, stderr?));
+    let body = body.and_then(|body| Ok((body.length()?, body)));
+    let (length, body) = body.map_err(|error| not_readable(&error))?;
+    Ok(reply::new(200, reply::JSON, body, Some(length)))
 }
 
 /// One stream as it is.
@@ -263,13 +230,12 @@ struct Following {
 
 impl Following {
     fn task_has_ended(&self) -> bool {
-        let json = match self.model.read().job(self.task.job) {
-            // It was forgotten.
-            None => return true,
-            Some(entry) if entry.status.has_ended() => return true,
-            Some(entry) => entry.json(),
+        let image = self.model.read();
+        // Without the job: it was forgotten.
+        let Some(Content::Live(live)) = image.job(self.task.job).map(|entry| &entry.content) else {
+            return true;
         };
-        match Job::parse(&json).tasks.get(self.task.index).map(|task| task.status) {
+        match live.record.tasks.get(self.task.index).map(|task| task.progress.status) {
             Some(TaskStatus::Waiting | TaskStatus::Running) => false,
             Some(TaskStatus::Done | TaskStatus::Error | TaskStatus::Canceled) | None => true,
         }

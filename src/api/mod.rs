@@ -13,6 +13,7 @@
 //! guard.rs      what no body may hold
 //! jobs.rs       jobs and pipelines
 //! logs.rs       what tasks print
+//! tails.rs      the end of that as JSON
 //! error.rs      what is answered instead: texts, codes, statuses
 //! reply.rs      responses
 //! exchange.rs   the types between this and the sockets
@@ -29,6 +30,7 @@ mod logs;
 mod query;
 mod reply;
 mod schedule;
+mod tails;
 #[cfg(test)]
 mod tests;
 

@@ -1,6 +1,7 @@
 //! Responses from what they hold.
 
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, Read};
+use std::sync::Arc;
 
 use serde::Serialize;
 use tiny_http::{Header, StatusCode};
@@ -42,4 +43,78 @@ pub(super) fn new(
 
 pub(super) fn header(name: &str, value: &str) -> Header {
     Header::from_bytes(name, value).expect("headers are made of ASCII")
+}
+
+/// Texts one behind the other, which answers share: none of them is copied.
+pub(super) struct Chain {
+    texts: std::vec::IntoIter<Arc<str>>,
+    current: Option<Arc<str>>,
+    /// How much of the current one has been read.
+    position: usize,
+}
+
+impl Chain {
+    /// The texts, and how long they are together.
+    pub(super) fn new(texts: Vec<Arc<str>>) -> (Chain, usize) {
+        let length = texts.iter().map(|text| text.len()).sum();
+        let chain = Chain {
+            texts: texts.into_iter(),
+            current: None,
+            position: 0,
+        };
+        (chain, length)
+    }
+}
+
+impl Read for Chain {
+    /// Fills the buffer where there is enough: texts may be short and many.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let Some(text) = &self.current else {
+                self.current = self.texts.next();
+                self.position = 0;
+                if self.current.is_none() {
+                    break;
+                }
+                continue;
+            };
+            let left = &text.as_bytes()[self.position..];
+            let count = left.len().min(buffer.len() - filled);
+            buffer[filled..filled + count].copy_from_slice(&left[..count]);
+            filled += count;
+            self.position += count;
+            if self.position == text.len() {
+                self.current = None;
+            }
+        }
+        Ok(filled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_is_read_whole_in_pieces_of_any_size() {
+        for size in 1..12 {
+            let texts: Vec<Arc<str>> = ["ab", "", "c", "defg", ""].map(Arc::from).into();
+            let shared = Arc::clone(&texts[3]);
+            let (mut chain, length) = Chain::new(texts);
+            assert_eq!(length, 7);
+            let mut buffer = vec![0; size];
+            let mut read = Vec::new();
+            loop {
+                let count = chain.read(&mut buffer).unwrap();
+                if count == 0 {
+                    break;
+                }
+                assert!(count == size || read.len() + count == length, "{count} of {size}");
+                read.extend_from_slice(&buffer[..count]);
+            }
+            assert_eq!(read, b"abcdefg");
+            assert_eq!(Arc::strong_count(&shared), 1);
+        }
+    }
 }

@@ -494,9 +494,37 @@ fn pipelines_are_listed() {
 }
 
 #[test]
+fn no_pipeline_is_schedulable_while_all_requests_are_refused() {
+    let world = World::new();
+    let deploy = PipelineView {
+        pipeline: "deploy".into(),
+        schedulable: true,
+        running: true,
+    };
+    world.model.publish(&[], Some([deploy].into()));
+    let list = |schedulable| format!(r#"[{{"pipeline":"deploy","schedulable":{schedulable},"running":true}}]"#);
+    let check = |schedulable: bool| {
+        world
+            .get("/pipelines")
+            .expect(200, &format!(r#"{{"pipelines":{}}}"#, list(schedulable)));
+        let jobs = world.get("/pipelines/jobs");
+        jobs.expect(200, &format!(r#"{{"pipelines":{},"jobs":[]}}"#, list(schedulable)));
+        jobs.header("ETag").unwrap().to_owned()
+    };
+    let well = check(true);
+    world.health.set_storage_trouble(Some("the disk is full".to_owned()));
+    let troubled = check(false);
+    assert_ne!(troubled, well, "who knows the one must be told of the other");
+    world.health.set_storage_trouble(None);
+    assert_eq!(check(true), well);
+    world.health.set_stopping();
+    assert_eq!(check(false), troubled);
+}
+
+#[test]
 fn jobs_are_listed_newest_first() {
     let world = World::with_jobs();
-    let json = |number| world.model.read().job(id(number)).unwrap().json();
+    let json = |number| world.model.read().job(id(number)).unwrap().content.json();
     let expected = (1..=7).rev().map(|number| json(number).to_string()).collect::<Vec<_>>();
     world
         .get("/pipelines/jobs")
@@ -595,7 +623,7 @@ fn a_list_that_is_known_is_not_sent_again() {
 fn a_job_is_shown() {
     let world = World::with_jobs();
     for number in [1, 2, 3] {
-        let json = world.model.read().job(id(number)).unwrap().json();
+        let json = world.model.read().job(id(number)).unwrap().content.json();
         world.get(&format!("/job/detail?id={}", id(number))).expect(200, &json);
     }
     let upper = id(0xabc_def).to_string().to_uppercase();
@@ -638,14 +666,14 @@ fn a_detail_waits_for_the_end() {
     assert!(is_awake(later.waker()));
     assert!(later.answer().is_none());
     world.publish(&[end(2, JobStatus::Succeeded)]);
-    let json = world.model.read().job(id(2)).unwrap().json();
+    let json = world.model.read().job(id(2)).unwrap().content.json();
     Reply::read(later.answer().unwrap()).expect(200, &json);
 }
 
 #[test]
 fn a_wait_has_an_end() {
     let world = World::with_jobs();
-    let json = world.model.read().job(id(2)).unwrap().json();
+    let json = world.model.read().job(id(2)).unwrap().content.json();
     let target = |wait: &str| format!("/job/detail?id={}&wait={wait}", id(2));
     // The clock is asked at each look, so this ends after a millisecond.
     let mut later = world.later(&target("1ms"));
@@ -977,6 +1005,17 @@ fn the_order_of_checks_is_that_of_the_parameters() {
             );
         }
     }
+}
+
+#[test]
+fn a_list_shares_its_jobs_with_all_answers() {
+    let world = World::with_jobs();
+    let json = world.model.read().job(id(3)).unwrap().content.json();
+    let before = Arc::strong_count(&json);
+    let answer = world.send(&world.head(Method::Get, "/pipelines/jobs", &[]), "");
+    assert_eq!(Arc::strong_count(&json), before + 1);
+    drop(answer);
+    assert_eq!(Arc::strong_count(&json), before);
 }
 
 #[test]

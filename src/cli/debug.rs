@@ -1,9 +1,8 @@
 //! `prunner debug`: how to call the API from a shell, with a token that works.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use crate::api::auth::Auth;
 use crate::cli::output::{self, Failure, Status};
+use crate::clock::wall_ms;
 use crate::config::{Config, GetVariable, reachable_address};
 use crate::secret::IfMissing;
 
@@ -12,7 +11,7 @@ pub(crate) fn run(config: &Config, variable: GetVariable<'_>) -> Result<Status, 
     let user = variable("USER")
         .and_then(|user| user.into_string().ok())
         .unwrap_or_default();
-    let token = Auth::new(&secret).make_token(&user, now_ms(), None);
+    let token = Auth::new(&secret).make_token(&user, wall_ms(), None);
     let text = if variable("MINIMAL_OUTPUT").is_some_and(|value| value == "1") {
         format!("Bearer {token}")
     } else {
@@ -20,12 +19,6 @@ pub(crate) fn run(config: &Config, variable: GetVariable<'_>) -> Result<Status, 
     };
     output::print(&text)?;
     Ok(Status::DONE)
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn explanation(address: &str, token: &str) -> String {

@@ -4,7 +4,7 @@ use crate::cli::output::{self, Failure, Status};
 use crate::cli::serve::{data_directory, search};
 use crate::clock::wall_ms;
 use crate::config::Config;
-use crate::{definition, log, store};
+use crate::{definition, log, reload, store};
 
 pub(super) fn run(config: &Config) -> Result<Status, Failure> {
     if !config.data.is_dir() {
@@ -15,13 +15,19 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
     }
     // A server that runs would change it meanwhile.
     let directory = data_directory(config)?;
-    let (image, messages) = store::read(&directory.path, wall_ms()).map_err(Failure::usage)?;
-    for message in &messages {
+    // Jobs that ran when prunner died have ended, as they would have at the next start.
+    let recovered = store::recover(&directory.path, wall_ms()).map_err(Failure::usage)?;
+    for message in &recovered.messages {
         log::warning(message, &[]);
     }
-    let pipelines = definition::load(&search(config)).pipelines;
+    let loaded = definition::load(&search(config));
+    if !reload::report(&loaded) {
+        return Err(Failure::usage(
+            "the pipeline files are wrong, and jobs that wait need their scripts; the errors are named above",
+        ));
+    }
     let script_of = |pipeline: &str, task: &str| {
-        let pipeline = pipelines.get(pipeline)?;
+        let pipeline = loaded.pipelines.get(pipeline)?;
         let task = pipeline
             .tasks
             .iter()
@@ -29,6 +35,13 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
             .find(|known| &*known.name == task)?;
         Some((task.source.clone(), task.allow_failure))
     };
-    output::print(&store::export(&image, script_of))?;
+    let exported = store::export(&recovered.image, script_of);
+    for job in &exported.left_out {
+        log::warning(
+            "a job is left out: a later version of prunner wrote it, and it can't be put in the old form",
+            &[("job", job)],
+        );
+    }
+    output::print(&exported.text)?;
     Ok(Status::DONE)
 }

@@ -113,8 +113,11 @@ enum Parsed {
 
 /// All of the program.
 pub(crate) fn main() -> ExitCode {
-    run(env::args_os(), &|name| env::var_os(name))
-        .unwrap_or_else(Failure::report)
+    let result = run(env::args_os(), &|name| env::var_os(name));
+    // What was logged stands before the error. Where nobody reads the one, nobody reads the other.
+    let has_reader = log::finish();
+    result
+        .unwrap_or_else(|failure| if has_reader { failure.report() } else { failure.status })
         .into()
 }
 

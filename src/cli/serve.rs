@@ -76,6 +76,7 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
         return process_one::run_child().map(Status).map_err(Failure::usage);
     }
     signals::clean_up_inheritance().map_err(Failure::usage)?;
+    log::start().map_err(Failure::usage)?;
     let clock = Clock::new();
     let secret = config.secret(IfMissing::Make).map_err(Failure::usage)?;
     let search = search(config);

@@ -15,6 +15,7 @@ use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 use crate::definition::complaint::{Complaint, shown};
+use crate::reason::reason;
 
 /// How often a directory is walked through by way of symbolic links. It is never entered below itself, which ends loops;
 /// but a few directories with links to each other have more paths without a loop than could be walked in a lifetime.
@@ -49,17 +50,6 @@ pub(crate) fn file_id(metadata: &Metadata) -> FileId {
     (metadata.dev(), metadata.ino())
 }
 
-/// The system's words without its number.
-pub(crate) fn system_error(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or(&text);
-    let mut characters = text.chars();
-    match characters.next() {
-        Some(first) => first.to_lowercase().chain(characters).collect(),
-        None => String::new(),
-    }
-}
-
 /// The regular files below the path that match the pattern, each once, under the first of its paths.
 pub(crate) fn find(search: &Search) -> Found {
     let mut found = Found::default();
@@ -81,7 +71,7 @@ pub(crate) fn find(search: &Search) -> Found {
         Err(error) => {
             let message = format!(
                 "{}; expected the directory below which pipelines are looked for",
-                system_error(&error)
+                reason(&error)
             );
             found.errors.push(Complaint::about(&search.path, message));
             return found;
@@ -241,7 +231,7 @@ impl Walk<'_> {
     }
 
     fn skip(&mut self, relative: &Path, error: &io::Error) {
-        let message = format!("skipped, for it can't be read: {}", system_error(error));
+        let message = format!("skipped, for it can't be read: {}", reason(error));
         self.warnings
             .push(Complaint::about(&below(self.base, relative), message));
     }

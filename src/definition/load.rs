@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use crate::definition::complaint::{Complaint, shown};
 use crate::definition::fields::Findings;
-use crate::definition::find::{FileId, Search, file_id, find, system_error};
+use crate::definition::find::{FileId, Search, file_id, find};
 use crate::definition::parse::{self, MAX_FILE_BYTES};
 use crate::definition::{Pipelines, check};
+use crate::reason::reason;
 
 /// What the files say.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ pub(crate) fn load_files(files: &[PathBuf]) -> Loaded {
             Ok(None) => continue,
             Ok(Some(bytes)) => bytes,
             Err(error) => {
-                let message = format!("can't be read: {}", system_error(&error));
+                let message = format!("can't be read: {}", reason(&error));
                 findings.errors.push(Complaint::about(path, message));
                 read_files.push(path.clone());
                 continue;

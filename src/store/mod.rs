@@ -41,7 +41,7 @@ use worker::{Message, Worker};
 pub(crate) use crate::job::Change;
 pub(crate) use lock::{DataDirectory, OpenError};
 pub(crate) use old_form::export;
-pub(crate) use recover::{JournalState, Recovered, read, recover};
+pub(crate) use recover::{JournalState, Recovered, recover};
 
 /// What one turn of the main loop wants to be saved, and what follows from it.
 #[derive(Debug)]

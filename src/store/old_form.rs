@@ -272,14 +272,23 @@ struct ServedTask {
     error: Option<String>,
 }
 
-/// All jobs in the old server's form. `script_of` gives, for a pipeline and a task, the script and whether it may fail:
+/// All jobs in the old server's form.
+#[derive(Debug)]
+pub(crate) struct Exported {
+    pub text: String,
+    /// What can't be put in that form.
+    pub left_out: Vec<JobId>,
+}
+
+/// `script_of` gives, for a pipeline and a task, the script and whether it may fail:
 /// jobs that have not ended need them.
-pub(crate) fn export(image: &Image, script_of: impl Fn(&str, &str) -> Option<(Vec<String>, bool)>) -> String {
+pub(crate) fn export(image: &Image, script_of: impl Fn(&str, &str) -> Option<(Vec<String>, bool)>) -> Exported {
     let mut jobs = Vec::new();
+    let mut left_out = Vec::new();
     for entry in image.jobs() {
-        let Ok(served) = serde_json::from_str::<Served>(&entry.json()) else {
-            // The line's checksum was right, so a later version wrote it; its job is shown as it is and can't be put in
-            // the old form.
+        let Ok(served) = serde_json::from_str::<Served>(&entry.content.json()) else {
+            // The line's checksum was right, so a later version wrote it.
+            left_out.push(entry.id);
             continue;
         };
         let is_live = matches!(entry.content, Content::Live(_));
@@ -287,7 +296,7 @@ pub(crate) fn export(image: &Image, script_of: impl Fn(&str, &str) -> Option<(Ve
     }
     let mut text = serde_json::to_string(&OldFileOut { jobs }).expect("the form is made of what JSON can hold");
     text.push('\n');
-    text
+    Exported { text, left_out }
 }
 
 impl Served {
@@ -437,6 +446,18 @@ mod tests {
         let exported = export(&image, |pipeline, task| {
             Some((vec![format!("make {pipeline} {task}")], true))
         });
-        assert_eq!(exported.trim_end(), text);
+        assert_eq!(exported.text.trim_end(), text);
+        assert_eq!(exported.left_out, []);
+    }
+
+    #[test]
+    fn what_has_no_old_form_is_named() {
+        let mut image = Image::default();
+        let id = "01932f3e-0000-7000-8000-000000000001".parse().unwrap();
+        let json = format!(r#"{{"id":"{id}","pipeline":{{"new":1}}}}"#);
+        image.insert_ended(id, "p".into(), JobStatus::Succeeded, json.into());
+        let exported = export(&image, |_, _| None);
+        assert_eq!(exported.text, "{\"Jobs\":[]}\n");
+        assert_eq!(exported.left_out, [id]);
     }
 }

@@ -54,8 +54,8 @@ pub(crate) struct JournalState {
 
 /// What is in the files, as it is there.
 #[derive(Debug)]
-struct Loaded {
-    image: Image,
+pub(super) struct Loaded {
+    pub(super) image: Image,
     ended: HashMap<JobId, EndedJob>,
     messages: Vec<String>,
     journal: JournalState,
@@ -105,13 +105,7 @@ pub(crate) fn recover(directory: &Path, now_wall_ms: i64) -> io::Result<Recovere
     })
 }
 
-/// All jobs as the files have them, and what a person should know: for those who only look, also while a prunner runs.
-pub(crate) fn read(directory: &Path, now_wall_ms: i64) -> io::Result<(Image, Vec<String>)> {
-    let loaded = load(directory, now_wall_ms)?;
-    Ok((loaded.image, loaded.messages))
-}
-
-fn load(directory: &Path, now_wall_ms: i64) -> io::Result<Loaded> {
+pub(super) fn load(directory: &Path, now_wall_ms: i64) -> io::Result<Loaded> {
     let path = directory.join(JOURNAL);
     if let Some(bytes) = read_if_there(&path)? {
         return Ok(load_journal(&path, &bytes, now_wall_ms));

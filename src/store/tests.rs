@@ -211,7 +211,7 @@ fn shown(image: &Image) -> Vec<String> {
 }
 
 fn all_json(image: &Image) -> Vec<Arc<str>> {
-    image.jobs().map(super::super::read_model::Entry::json).collect()
+    image.jobs().map(|entry| entry.content.json()).collect()
 }
 
 #[test]
@@ -267,6 +267,7 @@ fn what_was_saved_is_found_again() {
             .image
             .job(id(2))
             .unwrap()
+            .content
             .json()
             .contains("\"reason\":\"prunner ended while the job ran\"")
     );
@@ -275,10 +276,11 @@ fn what_was_saved_is_found_again() {
             .image
             .job(id(3))
             .unwrap()
+            .content
             .json()
             .contains("\"reason\":\"canceled by anna\"")
     );
-    let failed = recovered.image.job(id(3)).unwrap().json();
+    let failed = recovered.image.job(id(3)).unwrap().content.json();
     assert!(
         failed.contains("\"errored\":true,\"lastError\":\"job timed out after 1h\""),
         "{failed}"
@@ -305,7 +307,7 @@ fn a_journal_may_end_anywhere() {
         let count = whole[..length].iter().filter(|&&byte| byte == b'\n').count();
         let mut expected = Image::default();
         changes[..count].iter().for_each(|change| expected.apply(change));
-        let shown_before = all_json(&super::read(bed.path(), NOW_MS).unwrap().0);
+        let shown_before = all_json(&super::recover::load(bed.path(), NOW_MS).unwrap().image);
         assert_eq!(shown_before, all_json(&expected), "cut at {length}");
         let is_cut = length > 0 && whole[length - 1] != b'\n';
         assert_eq!(recovered.messages.len(), usize::from(is_cut), "cut at {length}");
@@ -497,6 +499,7 @@ fn a_job_that_has_logs_has_run() {
             .image
             .job(id(1))
             .unwrap()
+            .content
             .json()
             .contains("\"reason\":\"the journal is damaged where it may have said that the job ran\"")
     );
@@ -575,11 +578,17 @@ fn a_large_journal_is_compacted_while_it_grows() {
     store.save(batch(vec![job(2)], 0));
     while releases.recv().unwrap() != 0 {}
     let saved = all_json(&model.read());
-    assert_eq!(all_json(&super::read(bed.path(), NOW_MS).unwrap().0), saved);
+    assert_eq!(
+        all_json(&super::recover::load(bed.path(), NOW_MS).unwrap().image),
+        saved
+    );
     assert!(written > 4 * 1024 * 1024);
     store.finish();
     assert!(bed.journal().len() < 2000);
-    assert_eq!(all_json(&super::read(bed.path(), NOW_MS).unwrap().0), saved);
+    assert_eq!(
+        all_json(&super::recover::load(bed.path(), NOW_MS).unwrap().image),
+        saved
+    );
     assert!(!bed.path().join("journal.jsonl.new").exists());
 }
 

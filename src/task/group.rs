@@ -3,8 +3,9 @@
 //! Sends no signals. The surprise: `kill(-group, 0)` would be simpler but does not tell whether a group is empty, for it
 //! answers for the dead leader that is not reaped yet.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::io::Read;
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -22,16 +23,19 @@ const WAITED_FOR_AT_ONCE: usize = 16;
 /// The processes of this machine.
 #[derive(Clone, Debug)]
 pub(super) struct ProcessTable {
-    root: PathBuf,
+    pub(super) root: PathBuf,
+    /// Gives what becomes readable when the process has exited.
+    pub(super) open_exit: fn(Pid) -> rustix::io::Result<OwnedFd>,
 }
 
 impl ProcessTable {
     /// `None` where there is no `/proc`, as in an empty root.
     pub(super) fn open() -> Option<ProcessTable> {
         let root = PathBuf::from("/proc");
+        let open_exit = |process| pidfd_open(process, PidfdFlags::empty());
         fs::metadata(root.join("self/stat"))
             .is_ok()
-            .then_some(ProcessTable { root })
+            .then_some(ProcessTable { root, open_exit })
     }
 
     pub(super) fn path(&self, process: Pid) -> PathBuf {
@@ -39,39 +43,55 @@ impl ProcessTable {
     }
 
     /// All processes. Some may be gone when this returns, and others new.
-    pub(super) fn processes(&self) -> impl Iterator<Item = Pid> {
-        fs::read_dir(&self.root)
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?))
-    }
-
-    /// The living processes of the group, its leader aside.
-    pub(super) fn members(&self, leader: Pid) -> Vec<Pid> {
-        self.processes()
-            .filter(|&process| process != leader && self.is_member(process, leader))
+    ///
+    /// # Errors
+    /// Where they can't be listed, as without descriptors.
+    pub(super) fn processes(&self) -> io::Result<Vec<Pid>> {
+        let number = |name: &OsStr| Pid::from_raw(name.to_str()?.parse().ok()?);
+        fs::read_dir(&self.root)?
+            .filter_map(|entry| entry.map(|entry| number(&entry.file_name())).transpose())
             .collect()
     }
 
-    fn is_member(&self, process: Pid, leader: Pid) -> bool {
-        self.stat(process)
-            .is_some_and(|stat| stat.lives && stat.group == Some(leader))
+    /// The living processes of the group, its leader aside.
+    ///
+    /// # Errors
+    /// Where not all could be looked at: then the group may have others.
+    pub(super) fn members(&self, leader: Pid) -> io::Result<Vec<Pid>> {
+        let mut members = Vec::new();
+        for process in self.processes()? {
+            if process != leader && self.is_member(process, leader)? {
+                members.push(process);
+            }
+        }
+        Ok(members)
     }
 
-    fn stat(&self, process: Pid) -> Option<Stat> {
-        Stat::parse(&fs::read(self.path(process).join("stat")).ok()?)
+    fn is_member(&self, process: Pid, leader: Pid) -> io::Result<bool> {
+        let stat = self.stat(process)?;
+        Ok(stat.is_some_and(|stat| stat.lives && stat.group == Some(leader)))
+    }
+
+    /// `None` where it is gone, or hidden from us.
+    fn stat(&self, process: Pid) -> io::Result<Option<Stat>> {
+        match fs::read(self.path(process).join("stat")) {
+            Ok(text) => Ok(Stat::parse(&text)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => Ok(None),
+            Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) fn parent(&self, process: Pid) -> Option<Pid> {
-        self.stat(process)?.parent
+        self.stat(process).ok()??.parent
     }
 
     /// For a person, such as ``process 4711 (`sleep`)``.
     pub(super) fn describe(&self, process: Pid) -> String {
         let number = process.as_raw_nonzero();
         match self.stat(process) {
-            Some(stat) => format!("process {number} (`{}`)", stat.name),
-            None => format!("process {number}"),
+            Ok(Some(stat)) => format!("process {number} (`{}`)", stat.name),
+            Ok(None) | Err(_) => format!("process {number}"),
         }
     }
 
@@ -83,19 +103,43 @@ impl ProcessTable {
         waker: BorrowedFd<'_>,
         timeout: Option<Duration>,
     ) {
-        let mut timeout = timeout;
         let mut exits = Vec::new();
+        let mut misses_some = false;
         for &member in members.iter().take(WAITED_FOR_AT_ONCE) {
-            match pidfd_open(member, PidfdFlags::empty()) {
+            match (self.open_exit)(member) {
                 // Another process may have got its number in between.
-                Ok(exit) if self.is_member(member, leader) => exits.push(exit),
-                Ok(_) | Err(Errno::SRCH) => {}
+                Ok(exit) => match self.is_member(member, leader) {
+                    Ok(true) => exits.push(exit),
+                    Ok(false) => {}
+                    Err(_) => misses_some = true,
+                },
+                Err(Errno::SRCH) => {}
                 // An old kernel, or no descriptors left.
-                Err(_) => timeout = Some(timeout.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)),
+                Err(_) => misses_some = true,
             }
         }
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
-        wait_for_all(&mut exits, Some(waker), deadline);
+        if misses_some {
+            let timeout = timeout.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN);
+            let deadline = Instant::now() + timeout;
+            if exits.is_empty() {
+                wait_for_wake(waker, deadline);
+            } else {
+                wait_for_all(&mut exits, Some(waker), Some(deadline));
+            }
+        } else {
+            let deadline = timeout.map(|timeout| Instant::now() + timeout);
+            wait_for_all(&mut exits, Some(waker), deadline);
+        }
+    }
+}
+
+/// Waits for a wake, or until the deadline.
+pub(super) fn wait_for_wake(waker: BorrowedFd<'_>, deadline: Instant) {
+    loop {
+        let mut polled = [PollFd::from_borrowed_fd(waker, PollFlags::IN)];
+        if poll(&mut polled, timespec_until(Some(deadline)).as_ref()) != Err(Errno::INTR) {
+            return;
+        }
     }
 }
 
@@ -177,7 +221,11 @@ pub(super) fn read_into(path: &Path, buffer: &mut Vec<u8>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::{getpgrp, getpid};
+
     use super::*;
+    use crate::testing::TestDirectory;
+    use crate::waker::Waker;
 
     #[track_caller]
     fn check(text: &str, expected: Option<(&str, bool)>) {
@@ -208,7 +256,57 @@ mod tests {
     fn this_process_is_found_with_its_parent() {
         let table = ProcessTable::open().unwrap();
         let own = rustix::process::getpid();
-        assert!(table.processes().any(|process| process == own));
+        assert!(table.processes().unwrap().contains(&own));
         assert_eq!(table.parent(own), rustix::process::getppid());
+    }
+
+    /// Nothing but this process is in the group of its leader.
+    #[track_caller]
+    fn check_wait(table: &ProcessTable, members: &[Pid], timeout: Option<Duration>, least: Duration) {
+        let waker = Waker::new().unwrap();
+        let begun = Instant::now();
+        table.wait_for_exits(getpgrp(), members, waker.as_fd(), timeout);
+        assert!(begun.elapsed() >= least, "{:?}", begun.elapsed());
+        waker.wake();
+        table.wait_for_exits(
+            getpgrp(),
+            members,
+            waker.as_fd(),
+            timeout.map(|_| Duration::from_secs(1000)),
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_waited_for_is_looked_at_again_after_a_while() {
+        let own = [getpid()];
+        let table = ProcessTable::open().unwrap();
+        let failures: [fn(Pid) -> rustix::io::Result<OwnedFd>; 3] =
+            [|_| Err(Errno::NOSYS), |_| Err(Errno::PERM), |_| Err(Errno::MFILE)];
+        for open_exit in failures {
+            let table = ProcessTable {
+                open_exit,
+                ..table.clone()
+            };
+            check_wait(&table, &own, None, LOOK_AGAIN);
+            check_wait(&table, &own, Some(Duration::from_millis(20)), Duration::from_millis(20));
+        }
+        let short = Some(Duration::from_millis(20));
+        check_wait(&table, &own, short, Duration::from_millis(20));
+    }
+
+    #[test]
+    fn a_look_that_fails_is_no_empty_group() {
+        let directory = TestDirectory::new();
+        let process = Pid::from_raw(7).unwrap();
+        let table = ProcessTable {
+            root: directory.path().join("proc"),
+            ..ProcessTable::open().unwrap()
+        };
+        assert!(table.members(process).is_err());
+        fs::create_dir_all(table.path(process)).unwrap();
+        assert_eq!(table.members(Pid::INIT).unwrap(), []);
+        // As good as any other reason why it can't be read.
+        fs::create_dir(table.path(process).join("stat")).unwrap();
+        assert!(table.members(Pid::INIT).is_err());
     }
 }

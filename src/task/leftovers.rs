@@ -5,6 +5,7 @@
 //! task, so neither it nor its ancestors are touched.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
@@ -41,8 +42,11 @@ pub(crate) fn kill_leftovers(data: &Path, tasks: &HashSet<(JobId, String)>, pati
     let mut seen_empty = false;
     loop {
         let is_over = Instant::now() >= deadline;
-        let (found, mut exits) = hunt.look(!is_over);
-        if found.is_empty() && (seen_empty || is_over) {
+        let (has_seen_all, found, mut exits) = match hunt.look(!is_over) {
+            Ok((found, exits)) => (true, found, exits),
+            Err(_) => (false, Vec::new(), Vec::new()),
+        };
+        if has_seen_all && found.is_empty() && (seen_empty || is_over) {
             return Vec::new();
         }
         if is_over {
@@ -52,7 +56,7 @@ pub(crate) fn kill_leftovers(data: &Path, tasks: &HashSet<(JobId, String)>, pati
                 .collect();
         }
         // Twice, with a moment in between: while a process becomes another program it shows no environment.
-        seen_empty = found.is_empty();
+        seen_empty = has_seen_all && found.is_empty();
         let pause = if seen_empty { SECOND_LOOK } else { LOOK_AGAIN };
         // What was forked meanwhile is found by the next look; so is what can't be waited for.
         let look_again = deadline.min(Instant::now() + pause);
@@ -73,11 +77,11 @@ struct Hunt<'a> {
 impl Hunt<'_> {
     /// What is there, and where it `kills`, what tells of the exits. Each is killed as soon as it is seen: one that hands
     /// over to a child again and again would else be gone.
-    fn look(&self, kills: bool) -> (Vec<(Pid, &(JobId, String))>, Vec<OwnedFd>) {
+    fn look(&self, kills: bool) -> io::Result<(Vec<(Pid, &(JobId, String))>, Vec<OwnedFd>)> {
         let mut environment = Vec::new();
         let mut found = Vec::new();
         let mut exits = Vec::new();
-        for process in self.table.processes() {
+        for process in self.table.processes()? {
             if self.spared.contains(&process) {
                 continue;
             }
@@ -88,7 +92,7 @@ impl Hunt<'_> {
                 }
             }
         }
-        (found, exits)
+        Ok((found, exits))
     }
 
     /// A process that has ended has no environment any more, also while it waits to be reaped.

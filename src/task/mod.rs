@@ -32,7 +32,6 @@ mod workers;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -102,17 +101,6 @@ impl StreamKind {
 pub(crate) fn log_path(logs: &Path, job: JobId, task: &str, stream: StreamKind) -> PathBuf {
     logs.join(job.to_string())
         .join(format!("{task}-{}.log", stream.as_str()))
-}
-
-/// The message of the system without its number, as the end of a sentence.
-fn cause(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut characters = text.chars();
-    match characters.next() {
-        Some(first) => first.to_lowercase().chain(characters).collect(),
-        None => String::new(),
-    }
 }
 
 /// A panic elsewhere must not keep tasks from being stopped: what is behind these locks is whole at every moment.

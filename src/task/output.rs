@@ -23,8 +23,9 @@ use rustix::io::{Errno, ioctl_fionread};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::follow::Followers;
-use super::{Observer, Settings, StreamKind, cause, lock, log_path};
+use super::{Observer, Settings, StreamKind, lock, log_path};
 use crate::job::TaskRef;
+use crate::reason::reason;
 use crate::waker::Waker;
 
 /// How long output is read after the task has ended, where something else still holds its pipe: time enough for what a
@@ -377,7 +378,7 @@ impl Log {
             let mut written = 0;
             if let Err(error) = write_to(path, &mut self.file, bytes, &mut written) {
                 self.dropped_bytes += (bytes.len() - written) as u64;
-                self.why = format!("failed to write `{}`: {}", path.display(), cause(&error));
+                self.why = format!("failed to write `{}`: {}", path.display(), reason(&error));
             }
             if written > 0 {
                 self.followers.notify(self.task, self.stream);

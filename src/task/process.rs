@@ -20,11 +20,12 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_pro
 
 use super::environment::{self, Environment};
 use super::follow::Followers;
-use super::group::{LOOK_AGAIN, ProcessTable};
+use super::group::{LOOK_AGAIN, ProcessTable, wait_for_wake};
 use super::output::{Cutter, Output, Starts};
 use super::script::{LONGEST_ARGUMENT, READ_STANDARD_INPUT, wrap};
-use super::{Settings, cause, lock};
+use super::{Settings, lock};
 use crate::definition::bounds::StopSignal;
+use crate::reason::reason;
 use crate::scheduler::{Outcome, TaskExit, TaskStart};
 use crate::template::{Scope, Variables};
 use crate::waker::Waker;
@@ -151,7 +152,7 @@ impl Control {
             Stage::Starting => String::new(),
             Stage::Alive(leader) => {
                 let main = state.outcome.is_none().then_some(leader);
-                let members = table.map(|table| table.members(leader)).unwrap_or_default();
+                let members = table.and_then(|table| table.members(leader).ok()).unwrap_or_default();
                 not_killed(table, &main.into_iter().chain(members).collect::<Vec<Pid>>())
             }
             Stage::Reaped => "the end of its output could not be written".to_owned(),
@@ -320,7 +321,7 @@ pub(super) fn run(
     };
     let pipes = match output.start(start.task, &task.name, &context.settings, &context.followers) {
         Ok(pipes) => pipes,
-        Err(error) => return not_started(format!("failed to make a pipe: {}", cause(&error))),
+        Err(error) => return not_started(format!("failed to make a pipe: {}", reason(&error))),
     };
     // The pipes are closed here in any case.
     let under_way = context.starts.begin();
@@ -397,7 +398,7 @@ impl<'a> Launch<'a> {
             } else {
                 ""
             };
-            format!("failed to start the shell `{}`: {}{hint}", self.shell[0], cause(error))
+            format!("failed to start the shell `{}`: {}{hint}", self.shell[0], reason(error))
         };
         let is_long = self.text.len() > LONGEST_ARGUMENT;
         let (argument, input) = if is_long {
@@ -552,7 +553,7 @@ fn clear_group(
             return None;
         }
         let members = table.members(leader);
-        if members.is_empty() {
+        if members.as_ref().is_ok_and(Vec::is_empty) {
             // Twice: a process can hide from one look by handing over to a child.
             if seen_empty {
                 return None;
@@ -562,7 +563,7 @@ fn clear_group(
         }
         seen_empty = false;
         if give_up.is_some_and(|give_up| Instant::now() >= give_up) {
-            return Some(not_killed(Some(table), &members));
+            return Some(not_killed(Some(table), &members.unwrap_or_default()));
         }
         if kill {
             control.signal(&[Signal::KILL]);
@@ -571,7 +572,11 @@ fn clear_group(
             control.signal(&[Signal::TERM, Signal::CONT]);
             terminated = true;
         }
-        table.wait_for_exits(leader, &members, waker.as_fd(), kill.then_some(LOOK_AGAIN));
+        match members {
+            Ok(members) => table.wait_for_exits(leader, &members, waker.as_fd(), kill.then_some(LOOK_AGAIN)),
+            // No descriptors left: what can't be seen may still use its grace.
+            Err(_) => wait_for_wake(waker.as_fd(), Instant::now() + LOOK_AGAIN),
+        }
     }
 }
 

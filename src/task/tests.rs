@@ -808,8 +808,42 @@ fn pipe_of_running_task(bed: &Bed) -> fs::File {
             .split(|&byte| byte == 0)
             .any(|entry| entry.starts_with(mark.as_bytes()))
     };
-    let main = table.processes().find(is_ours).expect("the task runs");
+    let main = table
+        .processes()
+        .unwrap()
+        .into_iter()
+        .find(is_ours)
+        .expect("the task runs");
     fs::File::open(table.path(main).join("fd/1")).unwrap()
+}
+
+#[test]
+fn what_cannot_be_seen_has_its_grace() {
+    let table = ProcessTable {
+        root: "/nowhere".into(),
+        ..ProcessTable::open().unwrap()
+    };
+    let bed = Bed::with(|_| {}, Some(table));
+    let [up, told] = [bed.fifo("up"), bed.fifo("told")];
+    let child = format!(
+        "trap ': >{told}; exit' TERM; : >{up}; while :; do sleep 1000 & wait; done",
+        up = up.display(),
+        told = told.display()
+    );
+    let mut pipeline = pipeline(task(&["(eval \"$CHILD\") & exec sleep 1000"]));
+    pipeline.tasks[0].env = vec![("CHILD".to_owned(), child)];
+    let start = start(pipeline);
+    bed.launch(&start);
+    drop(fs::File::open(&up).unwrap());
+    bed.workers.interrupt(start.task);
+    // A group that is taken for empty would be killed, and nobody would open this.
+    let (sender, receiver) = unbounded();
+    let opener = thread::Builder::new().spawn(move || sender.send(fs::File::open(&told).is_ok()));
+    assert_eq!(receiver.recv_timeout(PATIENCE), Ok(true), "the child is told to end");
+    drop(opener);
+    bed.workers.kill(start.task);
+    bed.workers.abandon(start.task);
+    assert!(bed.exit(&start).stopped);
 }
 
 // What scripts and shells do with each other.

@@ -19,9 +19,10 @@ use super::follow::Followers;
 use super::group::ProcessTable;
 use super::output::{Output, Starts, append_line};
 use super::process::{self, Context, Control};
-use super::{Settings, cause, lock};
+use super::{Settings, lock};
 use crate::definition::Pipeline;
 use crate::job::TaskRef;
+use crate::reason::reason;
 use crate::scheduler::{Outcome, TaskExit, TaskStart};
 use crate::waker::Waker;
 
@@ -355,7 +356,7 @@ impl Shared {
 
 fn no_worker(error: &io::Error) -> TaskExit {
     TaskExit {
-        outcome: Outcome::NotStarted(format!("failed to make a thread for it: {}", cause(error))),
+        outcome: Outcome::NotStarted(format!("failed to make a thread for it: {}", reason(error))),
         stopped: false,
         note: String::new(),
     }

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::space::{TestSpace, eventually};
+use crate::space::{Server, TestSpace, eventually};
 
 const PIPELINES: &str = r#"pipelines:
   environment: {tasks: {print: {script: ["env"]}}}
@@ -66,9 +66,11 @@ impl Service {
 
     /// Where it says that it serves.
     fn address(&self) -> String {
-        let log = self.space.read("log");
-        let rest = log.split("address=").nth(1).unwrap_or_else(|| panic!("{log}"));
-        rest.split_whitespace().next().unwrap().to_owned()
+        eventually("it says where it serves", || {
+            let log = self.space.read("log");
+            let (line, _) = log.split_once("address=")?.1.split_once('\n')?;
+            Some(line.split_whitespace().next().unwrap().to_owned())
+        })
     }
 
     fn end(&mut self) -> Option<i32> {
@@ -179,4 +181,47 @@ fn a_socket_that_is_none_stops_the_start() {
         log.contains("prunner: error: failed to take over the socket in `LISTEN_FDS`"),
         "{log}"
     );
+}
+
+/// A server whose log is read up to the line that says that it serves, and then no more before somebody opens `go`.
+fn serve_with_a_sleepy_reader(space: &TestSpace) -> Server {
+    let script = "mkfifo log go; (while read -r line; do echo \"$line\" >&2; case $line in *serving*) break; esac; done; \
+                  : <go; exec cat >&2) <log & exec \"$0\" --address 127.0.0.1:0 2>log";
+    let mut starter = Command::new("sh");
+    starter
+        .args(["-c", script, env!("CARGO_BIN_EXE_prunner")])
+        .current_dir(&space.path)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .stdin(Stdio::null());
+    let server = space.serve_by(starter, &["--address", "127.0.0.1:0"], &[]);
+    // More than a pipe takes.
+    let long_name = "p".repeat(20_000);
+    for _ in 0..10 {
+        assert_eq!(server.try_schedule(&long_name).status, 400);
+    }
+    server
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing_and_loses_nothing() {
+    let space = TestSpace::new("pipelines: {p: {tasks: {a: {script: ['true']}}}}");
+    let server = serve_with_a_sleepy_reader(&space);
+    let id = server.schedule("p");
+    assert_eq!(server.ended(&id)["status"], "succeeded");
+    space.write("go", "");
+    eventually("the reader has all of it", || {
+        let log = server.log();
+        (log.contains(&format!("msg=\"job ended\" job={id}"))).then_some(())
+    });
+    assert_eq!(server.log().matches("request refused").count(), 10);
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn a_log_that_nobody_reads_does_not_keep_the_server_from_ending() {
+    let space = TestSpace::new("pipelines: {}");
+    let server = serve_with_a_sleepy_reader(&space);
+    assert_eq!(server.stop(), Some(0));
+    space.write("go", "");
 }

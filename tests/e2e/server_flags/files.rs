@@ -189,7 +189,8 @@ fn with_watch_a_change_is_loaded_by_itself() {
         eventually("the file is gone", || (names(server) == ["added"]).then_some(()));
     }
     assert_eq!(names(&off), ["old"]);
-    let duration = "`--poll-interval` is `20`, expected a duration such as `30s`, `1h30m` or `1.5s`";
+    let duration =
+        "`--poll-interval` is `20`, which has no unit behind `20`; expected `ms`, `s`, `m`, `h` or `d`, as in `20s`";
     check_refused(&watched, &with(&["--poll-interval", "20"]), &[], duration);
     check_refused(
         &watched,

@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::process::Stdio;
 
+use serde_json::{Value, json};
+
 use super::{FREE, PIPELINES, check_refused, with};
 use crate::space::TestSpace;
 use crate::tools::send_signal;
@@ -104,6 +106,34 @@ fn export() {
 }
 
 #[test]
+fn export_shows_what_a_start_would_find() {
+    let space = TestSpace::new("pipelines: {p: {tasks: {a: {script: ['echo $$ > pid', exec sleep 60]}}}}");
+    let server = space.serve();
+    let (runs, waits) = (server.schedule("p"), server.schedule("p"));
+    space.first_line("pid");
+    server.kill();
+    let output = space.run(&["export"]);
+    let exported: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let [ran, waiting] = &exported["Jobs"].as_array().unwrap()[..] else {
+        panic!("{exported}")
+    };
+    assert_eq!((&ran["ID"], &ran["Completed"]), (&json!(runs), &json!(true)), "{ran}");
+    assert_eq!(ran["LastError"], "prunner ended while the job ran");
+    assert_eq!(waiting["ID"], json!(waits));
+    assert_eq!(waiting["Tasks"][0]["Script"], json!(["echo $$ > pid", "exec sleep 60"]));
+
+    space.write("pipelines.yml", "pipelines: {p: {tasks: {a: {script: 7}}}}");
+    let why = "the pipeline files are wrong, and jobs that wait need their scripts; the errors are named above";
+    let output = space.run(&["export"]);
+    assert_eq!((output.status.code(), &*output.stdout), (Some(2), &b""[..]));
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(log.contains("level=error"), "{log}");
+    assert!(log.ends_with(&format!("prunner: error: {why}\n")), "{log}");
+    // What the crash left running ends.
+    drop(space.serve_with(&["--address", "127.0.0.1:0", "--path", ".prunner"], &[]));
+}
+
+#[test]
 fn debug() {
     let space = TestSpace::new(PIPELINES);
     check(
@@ -188,7 +218,7 @@ fn wrong_usage_is_one_line() {
         &space,
         &with(&["--kill-grace", "5"]),
         &[],
-        "`--kill-grace` is `5`, expected a duration…",
+        "`--kill-grace` is `5`, which has no unit…",
     );
 }
 

@@ -108,6 +108,6 @@ fn the_grace_by_variable() {
     server.cancel_job(&id);
     assert_eq!(ends_of(&server.ended(&id)), "a canceled -1");
     assert!(begun.elapsed().as_millis() < 1900, "{:?}", begun.elapsed());
-    let complaint = "`PRUNNER_KILL_GRACE` is `soon`, expected a duration such as `30s`, `1h30m` or `1.5s`";
+    let complaint = "`PRUNNER_KILL_GRACE` is `soon`; expected numbers with units, such as `10s`, `1h30m` or `2d`";
     check_refused(&space, &FREE, &[("PRUNNER_KILL_GRACE", "soon")], complaint);
 }
