@@ -2,7 +2,7 @@
 SEEDS ?= 20000
 ROUNDS ?= 1000
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt release bench simulate torture
+.PHONY: help run test check fmt release man install uninstall bench simulate torture
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,35 @@ release: ## a static binary in dist/; fails unless it is static, stripped and at
 	@! readelf -d dist/prunner | grep -q NEEDED || { echo 'dist/prunner is not static: it needs libraries'; exit 1; }
 	@! readelf -S dist/prunner | grep -q '\.symtab' || { echo 'dist/prunner is not stripped'; exit 1; }
 	@size=$$(stat -c %s dist/prunner); echo "dist/prunner: $$size bytes"; [ $$size -le $(MAX_BYTES) ] || { echo 'that is more than $(MAX_BYTES)'; exit 1; }
+
+BINARY ?= dist/prunner
+man: $(BINARY) ## the manual page as dist/prunner.1, from what `prunner --help` is made of
+	mkdir -p dist
+	$(BINARY) __man > dist/prunner.1
+
+# First `make release` as yourself: then root needs no toolchain.
+PREFIX ?= /usr/local
+ROOT = $(DESTDIR)$(PREFIX)
+MAN_PAGE = $(ROOT)/share/man/man1/prunner.1
+BASH_COMPLETION = $(ROOT)/share/bash-completion/completions/prunner
+ZSH_COMPLETION = $(ROOT)/share/zsh/site-functions/_prunner
+FISH_COMPLETION = $(ROOT)/share/fish/vendor_completions.d/prunner.fish
+UNIT = $(ROOT)/lib/systemd/system/prunner.service
+dist/prunner:
+	$(MAKE) release
+
+install: $(BINARY) ## binary, manual page, completions, systemd unit: make install PREFIX=/usr DESTDIR=staging
+	install -D -m 755 $(BINARY) $(ROOT)/bin/prunner
+	install -d $(dir $(MAN_PAGE) $(BASH_COMPLETION) $(ZSH_COMPLETION) $(FISH_COMPLETION) $(UNIT))
+	$(BINARY) __man > $(MAN_PAGE)
+	$(BINARY) completions bash > $(BASH_COMPLETION)
+	$(BINARY) completions zsh > $(ZSH_COMPLETION)
+	$(BINARY) completions fish > $(FISH_COMPLETION)
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' packaging/prunner.service > $(UNIT)
+	chmod 644 $(MAN_PAGE) $(BASH_COMPLETION) $(ZSH_COMPLETION) $(FISH_COMPLETION) $(UNIT)
+
+uninstall: ## remove what `make install` with the same PREFIX and DESTDIR has put there
+	rm -f $(ROOT)/bin/prunner $(MAN_PAGE) $(BASH_COMPLETION) $(ZSH_COMPLETION) $(FISH_COMPLETION) $(UNIT)
 
 # With the flags of the release, so that nothing is built twice.
 bench: release ## figures of dist/prunner beside the machine's limits: make bench AGAINST=other/prunner ONLY=start

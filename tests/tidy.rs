@@ -340,6 +340,24 @@ fn each_command_and_flag_of_the_help_is_documented() {
 }
 
 #[test]
+fn the_manual_page_names_each_command_and_flag() {
+    let page = help(&["__man"]).replace("\\-", "-");
+    let mut found = Vec::new();
+    for command in commands() {
+        if !page.contains(&format!("\n.SS {command}\n")) {
+            found.push(format!("command `{command}`"));
+        }
+        let help = help(&["help", &command]);
+        for word in help.split(|character: char| !(character.is_ascii_alphanumeric() || character == '-')) {
+            if word.starts_with("--") && word.len() > 2 && !page.contains(&format!("{word}\\fR")) {
+                found.push(format!("flag `{word}` of `{command}`"));
+            }
+        }
+    }
+    check_nothing("the manual page does not name", &found);
+}
+
+#[test]
 fn each_route_is_documented() {
     let routes = read("src/api/mod.rs");
     let documents = documents();

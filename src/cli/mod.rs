@@ -12,6 +12,7 @@ mod export;
 mod graph;
 mod jobs;
 mod logs;
+mod man;
 mod output;
 mod reload;
 mod run;
@@ -102,6 +103,8 @@ enum Command {
     Completions(CompletionsArguments),
     #[command(name = completions::COMPLETE, hide = true)]
     Complete(CompleteArguments),
+    #[command(name = "__man", hide = true)]
+    Man,
 }
 
 /// What the arguments ask for.
@@ -141,6 +144,9 @@ fn run(arguments: impl IntoIterator<Item = OsString>, variable: GetVariable<'_>)
     if let Command::Complete(arguments) = &command {
         return completions::complete(arguments, variable);
     }
+    if command == Command::Man {
+        return man::run();
+    }
     let config = Config::new(&cli.flags, variable).map_err(Failure::usage)?;
     log::set_up(config.verbose, config.disable_ansi);
     let client = || Client::new(&config, variable);
@@ -160,7 +166,9 @@ fn run(arguments: impl IntoIterator<Item = OsString>, variable: GetVariable<'_>)
         Command::Pipelines(arguments) => jobs::pipelines(&client()?, &arguments),
         Command::Logs(arguments) => logs::run(&client()?, &arguments, config.disable_ansi),
         Command::Reload(arguments) => reload::run(&client()?, &arguments),
-        Command::Version | Command::Completions(_) | Command::Complete(_) => unreachable!("they were run above"),
+        Command::Version | Command::Completions(_) | Command::Complete(_) | Command::Man => {
+            unreachable!("they were run above")
+        }
     }
 }
 

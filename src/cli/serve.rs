@@ -3,6 +3,7 @@
 use std::env;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,8 +144,6 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
     };
     let pipelines = loaded.pipelines.len();
     let mut scheduler = Scheduler::new(limits, loaded.pipelines);
-    // For who asks before the first turn of the main loop, which shows what the jobs of the last run make of them.
-    model.publish(&[], Some(Arc::from(scheduler.pipeline_views())));
     scheduler.restore(clock.now(), recovered.waiting, recovered.ended);
     let store = Store::start(
         store::Parts {
@@ -177,12 +176,13 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
     // Else who asks before the first turn of the loop would be told that there are none.
     let shown = scheduler.pipeline_views();
     model.publish(&[], Some(Arc::from(shown.as_slice())));
+    let kill_grace = Duration::from_millis(u64::try_from(config.kill_grace_ms).unwrap_or(0));
     let main_loop = MainLoop {
         clock,
         scheduler,
         events: receiver,
         arrived,
-        workers,
+        workers: Arc::clone(&workers),
         store,
         purpose: Purpose::Serve {
             health: Arc::clone(&health),
@@ -204,7 +204,13 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
     );
 
     service_manager::ready();
-    main_loop.run().store.finish();
+    let Ok(ended) = catch_unwind(AssertUnwindSafe(|| main_loop.run())) else {
+        // Nobody decides any more, but nothing is left running.
+        log::error("the main loop broke down, which is a bug; all tasks are stopped", &[]);
+        workers.stop_all(kill_grace);
+        return Err(Failure::usage("the main loop broke down, which is a bug"));
+    };
+    ended.store.finish();
     health.set_ending();
     model.wake_all();
     server.stop(ANSWER_GRACE);

@@ -4,8 +4,8 @@
 //! come in as arguments, and what is to be done goes out as [`Order`]s. So every history can be replayed in a test,
 //! with simulated time, and a decision never waits for anything.
 //!
-//! Here is how jobs are accepted, started and ended. How tasks are stopped is in `stop`, whether they are tried again in
-//! `retry`, what an exit means in `judge`.
+//! Here is how jobs are started and ended. How they come and wait is in `wait_list`, how tasks are stopped in `stop`,
+//! whether they are tried again in `retry`, what an exit means in `judge`.
 //!
 //! Every call that changes something ends in `advance`, which starts what can start. The order of orders matters: a
 //! `Save` stands before the `StartTask` that must not happen without it.
@@ -23,6 +23,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 mod variables;
+mod wait_list;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -31,13 +32,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::definition::{Pipeline, Pipelines, shown};
-use crate::job::{Change, JobId, JobRecord, JobStatus, TaskProgress, TaskRef, TaskStatus};
-use crate::template::Variables;
+use crate::definition::{Pipelines, shown};
+use crate::job::{Change, JobId, JobStatus, TaskProgress, TaskRef, TaskStatus};
 use crate::timestamp::Timestamp;
-use job::{Attempt, Job, JobPhase, StopReason, TaskEnd, TaskState, task_records};
+use job::{Attempt, Job, JobPhase, StopReason, TaskEnd, TaskState};
 use judge::judge;
-use lane::{Full, Lane, Place};
+use lane::Lane;
 
 pub(crate) use orders::{Failure, Order, Outcome, ScheduleRequest, TaskExit, TaskStart};
 
@@ -180,166 +180,6 @@ impl Scheduler {
         scheduler
     }
 
-    /// Takes over what an earlier run left: the jobs that waited, and those that ended. Called once, before all else.
-    /// Waiting jobs have the definition that is loaded now; those that no longer fit end as canceled.
-    pub(crate) fn restore(&mut self, now: Timestamp, mut waiting: Vec<JobRecord>, mut ended: Vec<EndedJob>) {
-        ended.sort_by_key(|job| job.end_ms);
-        for job in ended {
-            let lane = self
-                .lanes
-                .entry(Arc::clone(&job.pipeline))
-                .or_insert_with(|| Lane::undefined(Arc::clone(&job.pipeline)));
-            lane.remember(job.id, job.started, now.mono_of(job.end_ms));
-        }
-        waiting.sort_by_key(|record| (record.place, record.id));
-        let mut waiting = waiting.into_iter().peekable();
-        while let Some(record) = waiting.next() {
-            self.next_place = self.next_place.max(record.place + 1);
-            // A crash came between the two changes of a replacement: the newer job was saved, the end of the older not.
-            match waiting.peek().filter(|newer| newer.place == record.place) {
-                Some(newer) => {
-                    let reason = format!("replaced by job {}", newer.id);
-                    self.end_unfit(now, &record, JobStatus::Replaced, reason);
-                }
-                None => self.restore_waiting(now, record),
-            }
-        }
-        self.advance(now);
-    }
-
-    fn restore_waiting(&mut self, now: Timestamp, mut record: JobRecord) {
-        let fitting = match self.pipelines.get(&record.pipeline) {
-            None => Err(format!("pipeline {:?} is not defined any more", &*record.pipeline)),
-            Some(pipeline) => variables::check(pipeline, record.id, &record.variables)
-                .map(|()| Arc::clone(pipeline))
-                .map_err(|complaints| format!("its variables no longer fit: {complaints}")),
-        };
-        match fitting {
-            Err(reason) => self.end_unfit(now, &record, JobStatus::Canceled, reason),
-            Ok(pipeline) => {
-                let not_before_ms = record.start_after_ms.and_then(|start_after_ms| {
-                    // The clock may have been set back in between: what is left is at most the delay.
-                    let delay_ms = start_after_ms.saturating_sub(record.created_ms).max(0);
-                    let left_ms = start_after_ms.saturating_sub(now.wall_ms).min(delay_ms);
-                    (left_ms > 0).then(|| now.mono_ms + left_ms)
-                });
-                let tasks = task_records(&pipeline);
-                let delay_is_over = not_before_ms.is_none() && record.start_after_ms.is_some();
-                if tasks != record.tasks {
-                    record.tasks = tasks;
-                    self.orders.push(Order::Save(Change::Job(Box::new(record.clone()))));
-                }
-                if delay_is_over {
-                    self.orders.push(Order::Save(Change::DelayOver { job: record.id }));
-                }
-                self.add_waiting(Job::new(&record, pipeline, not_before_ms));
-            }
-        }
-    }
-
-    /// Ends a job that waited before this start and can't go on doing so.
-    fn end_unfit(&mut self, now: Timestamp, record: &JobRecord, status: JobStatus, reason: String) {
-        self.orders.push(Order::Save(Change::End {
-            job: record.id,
-            end_ms: now.wall_ms,
-            status,
-            reason,
-        }));
-        self.remember(now, &record.pipeline, record.id, false);
-    }
-
-    /// Accepts a job: it starts, or it waits.
-    ///
-    /// # Errors
-    /// Where the pipeline is unknown, the variables don't fit, or the wait list has no place.
-    pub(crate) fn schedule(
-        &mut self,
-        now: Timestamp,
-        id: JobId,
-        request: ScheduleRequest,
-    ) -> Result<(), ScheduleError> {
-        if self.shutdown.is_some() {
-            return Err(ScheduleError::ShuttingDown);
-        }
-        let Some(pipeline) = self.pipelines.get(request.pipeline.as_str()).cloned() else {
-            return Err(ScheduleError::UnknownPipeline(request.pipeline));
-        };
-        variables::check(&pipeline, id, &request.variables).map_err(ScheduleError::BadVariables)?;
-
-        let lane = &self.lanes[&pipeline.name];
-        let starts = pipeline.start_delay_ms == 0 && lane.has_free_place() && !self.is_held;
-        let place = if starts {
-            Place::Last
-        } else {
-            self.find_place(&pipeline, &request)?
-        };
-        let replaced = match place {
-            Place::Last => None,
-            Place::Of(_, job) => Some(job),
-        };
-        let place = match place {
-            Place::Last => {
-                self.next_place += 1;
-                self.next_place - 1
-            }
-            Place::Of(place, _) => place,
-        };
-        let has_delay = pipeline.start_delay_ms > 0;
-        let record = JobRecord {
-            id,
-            pipeline: Arc::clone(&pipeline.name),
-            user: request.user,
-            variables: request.variables,
-            partition: request.partition,
-            created_ms: now.wall_ms,
-            place,
-            start_after_ms: has_delay.then(|| now.wall_ms.saturating_add(pipeline.start_delay_ms)),
-            status: if starts { JobStatus::Running } else { JobStatus::Waiting },
-            start_ms: starts.then_some(now.wall_ms),
-            end_ms: None,
-            errored: false,
-            last_error: String::new(),
-            reason: String::new(),
-            tasks: task_records(&pipeline),
-        };
-        let job = Job::new(
-            &record,
-            Arc::clone(&pipeline),
-            has_delay.then(|| now.mono_ms + pipeline.start_delay_ms),
-        );
-        // The new job's record comes first: a crash between the two then leaves one job too many, never one too few.
-        self.orders.push(Order::Save(Change::Job(Box::new(record))));
-        if let Some(replaced) = replaced {
-            self.end_waiting(now, replaced, JobStatus::Replaced, format!("replaced by job {id}"));
-        }
-        if starts {
-            self.jobs.insert(id, job);
-            self.run_job(now, id);
-        } else {
-            self.add_waiting(job);
-        }
-        self.advance(now);
-        Ok(())
-    }
-
-    fn find_place(&self, pipeline: &Pipeline, request: &ScheduleRequest) -> Result<Place, ScheduleError> {
-        let place = self.lanes[&pipeline.name]
-            .find_place(&request.partition)
-            .map_err(|full| match full {
-                Full::QueueLimit => ScheduleError::QueueFull,
-                Full::QueueDisabled => ScheduleError::QueueDisabled,
-            })?;
-        let freed = match place {
-            Place::Last => (0, 0),
-            Place::Of(_, job) => (1, self.jobs[&job].waiting_bytes),
-        };
-        let bytes = json_bytes(&request.variables);
-        if self.waiting_jobs - freed.0 >= MAX_WAITING_JOBS || self.waiting_bytes - freed.1 + bytes > MAX_WAITING_BYTES {
-            return Err(ScheduleError::QueueFull);
-        }
-        Ok(place)
-    }
-
     /// Stops a job: one that waits has ended with that, one that runs is told to stop. A job that was told to stop
     /// already is left as it is.
     ///
@@ -437,28 +277,6 @@ impl Scheduler {
             self.end_grace(now);
         }
         self.advance(now);
-    }
-
-    /// All that was told to stop is due for its kill.
-    fn end_grace(&mut self, now: Timestamp) {
-        let kills: Vec<(i64, TaskRef)> = self
-            .timers
-            .iter()
-            .filter_map(|&(at_ms, timer)| match timer {
-                Timer::Kill(task) => Some((at_ms, task)),
-                Timer::DelayOver(_) | Timer::GiveUp(_) | Timer::Timeout(_) | Timer::JobTimeout(_) | Timer::Retry(_) => {
-                    None
-                }
-            })
-            .collect();
-        for (at_ms, task) in kills {
-            self.timers.remove(&(at_ms, Timer::Kill(task)));
-            self.timers.insert((now.mono_ms, Timer::Kill(task)));
-            if let TaskState::Stopping { kill_at_ms, .. } = self.task_state(task) {
-                *kill_at_ms = now.mono_ms;
-            }
-        }
-        self.tick(now);
     }
 
     /// While the store has trouble no waiting job starts.
@@ -792,55 +610,6 @@ impl Scheduler {
         }));
     }
 
-    /// Ends a job that waits, and frees its place on the wait list.
-    fn end_waiting(&mut self, now: Timestamp, id: JobId, status: JobStatus, reason: String) {
-        self.remove_waiting(id);
-        let job = self.jobs.remove(&id).expect("the caller has seen it");
-        self.orders.push(Order::Save(Change::End {
-            job: id,
-            end_ms: now.wall_ms,
-            status,
-            reason,
-        }));
-        self.remember(now, &job.pipeline.name, id, false);
-    }
-
-    fn add_waiting(&mut self, mut job: Job) {
-        let JobPhase::Waiting { not_before_ms } = job.phase else {
-            unreachable!("a new job waits");
-        };
-        if let Some(at_ms) = not_before_ms {
-            self.timers.insert((at_ms, Timer::DelayOver(job.id)));
-        }
-        job.waiting_bytes = json_bytes(&job.variables);
-        self.waiting_jobs += 1;
-        self.waiting_bytes += job.waiting_bytes;
-        let lane = self
-            .lanes
-            .get_mut(&job.pipeline.name)
-            .expect("a defined pipeline has a lane");
-        lane.add_waiting(job.place, job.id, &job.partition, not_before_ms.is_none());
-        self.jobs.insert(job.id, job);
-    }
-
-    /// Takes a job off the wait list; what becomes of it is the caller's to say.
-    fn remove_waiting(&mut self, id: JobId) {
-        let job = &self.jobs[&id];
-        if let JobPhase::Waiting {
-            not_before_ms: Some(at_ms),
-        } = job.phase
-        {
-            self.timers.remove(&(at_ms, Timer::DelayOver(id)));
-        }
-        self.waiting_jobs -= 1;
-        self.waiting_bytes -= job.waiting_bytes;
-        let lane = self
-            .lanes
-            .get_mut(&job.pipeline.name)
-            .expect("a waiting job has a lane");
-        lane.remove_waiting(job.place, &job.partition);
-    }
-
     fn remember(&mut self, now: Timestamp, pipeline: &Arc<str>, id: JobId, started: bool) {
         let lane = self
             .lanes
@@ -853,8 +622,4 @@ impl Scheduler {
 /// Somebody else than we sent it a SIGINT.
 fn is_interrupted(exit: &TaskExit) -> bool {
     !exit.stopped && matches!(exit.outcome, Outcome::Signaled(2) | Outcome::Exited(130))
-}
-
-fn json_bytes(variables: &Variables) -> usize {
-    serde_json::to_vec(variables).expect("variables come from JSON").len()
 }

@@ -149,6 +149,28 @@ impl Scheduler {
         self.orders.push(Order::KillTask(task));
     }
 
+    /// All that was told to stop is due for its kill.
+    pub(super) fn end_grace(&mut self, now: Timestamp) {
+        let kills: Vec<(i64, TaskRef)> = self
+            .timers
+            .iter()
+            .filter_map(|&(at_ms, timer)| match timer {
+                Timer::Kill(task) => Some((at_ms, task)),
+                Timer::DelayOver(_) | Timer::GiveUp(_) | Timer::Timeout(_) | Timer::JobTimeout(_) | Timer::Retry(_) => {
+                    None
+                }
+            })
+            .collect();
+        for (at_ms, task) in kills {
+            self.timers.remove(&(at_ms, Timer::Kill(task)));
+            self.timers.insert((now.mono_ms, Timer::Kill(task)));
+            if let TaskState::Stopping { kill_at_ms, .. } = self.task_state(task) {
+                *kill_at_ms = now.mono_ms;
+            }
+        }
+        self.tick(now);
+    }
+
     /// A task can't be killed.
     pub(super) fn give_up(&mut self, task: TaskRef) {
         let state = self.task_state(task);

@@ -406,6 +406,19 @@ fn a_task_that_ignores_the_interrupt_is_killed_with_its_children() {
 }
 
 #[test]
+fn nothing_runs_when_all_were_stopped() {
+    let bed = Bed::new();
+    let mild = script(&["echo up", "exec sleep 60"]);
+    let stubborn = script(&["trap '' INT TERM; echo up; exec sleep 60"]);
+    for start in [&mild, &stubborn] {
+        bed.launch(start);
+        bed.wait_for(start, "up");
+    }
+    bed.workers.stop_all(Duration::from_millis(100));
+    assert_eq!(bed.workers.known(), 0);
+}
+
+#[test]
 fn a_stopped_process_takes_notice_of_the_interrupt() {
     let bed = Bed::new();
     let start = script(&["echo main=$$; exec sh -c 'kill -STOP $$; exec sleep 1000'"]);

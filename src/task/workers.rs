@@ -11,12 +11,12 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never};
 
 use super::follow::Followers;
-use super::group::ProcessTable;
+use super::group::{LOOK_AGAIN, ProcessTable};
 use super::output::{Output, Starts, append_line};
 use super::process::{self, Context, Control};
 use super::{Settings, lock};
@@ -52,6 +52,9 @@ struct Shared {
     /// Lines between two attempts that are not written yet.
     lines: Mutex<HashMap<TaskRef, Arc<Line>>>,
 }
+
+/// How long what was killed may take to end, where nobody waits for it in an orderly way.
+const PATIENCE_AFTER_KILL: Duration = Duration::from_secs(5);
 
 /// What is said in a task's log before its next attempt. Whoever comes first writes it: a worker at once, so that it can be
 /// read while the task waits, or the one that has the next attempt, so that it stands before that one's output.
@@ -189,6 +192,30 @@ impl Workers {
             (self.shared.report)(task, exit);
         }
     }
+
+    /// For when nobody decides any more: interrupts every task, kills what is left after the grace, and returns when
+    /// nothing runs, or some time after the kill.
+    pub(crate) fn stop_all(&self, grace: Duration) {
+        for control in self.controls() {
+            control.interrupt();
+        }
+        self.wait_for_the_last(grace);
+        for control in self.controls() {
+            control.kill();
+        }
+        self.wait_for_the_last(PATIENCE_AFTER_KILL);
+    }
+
+    fn controls(&self) -> Vec<Arc<Control>> {
+        lock(&self.shared.tasks).values().cloned().collect()
+    }
+
+    fn wait_for_the_last(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        while !lock(&self.shared.tasks).is_empty() && Instant::now() < deadline {
+            let _ = never::<()>().recv_timeout(LOOK_AGAIN);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -199,8 +226,7 @@ impl Workers {
     }
 
     pub(super) fn kill_all(&self) {
-        let controls: Vec<Arc<Control>> = lock(&self.shared.tasks).values().cloned().collect();
-        for control in controls {
+        for control in self.controls() {
             control.kill();
         }
     }

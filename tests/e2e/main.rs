@@ -10,6 +10,8 @@ mod data_directory;
 mod definitions;
 mod deployments;
 mod environment;
+mod examples;
+mod install;
 mod output;
 mod pipelines;
 mod processes;

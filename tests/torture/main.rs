@@ -1,5 +1,5 @@
 //! The real binary under bad conditions: killed at any moment, on full disks, with damaged files, with tasks and parents
-//! that do not behave.
+//! that do not behave, and clients that do not either.
 //!
 //! Short by default. With `ROUNDS` in the environment, as `make torture ROUNDS=1000` sets it, long: that many kills, and
 //! the sizes that promises speak of. `SEED` repeats what a failure printed.
@@ -8,12 +8,15 @@
 
 mod census;
 mod client;
+mod clients;
+mod definitions;
 mod disk;
 mod growth;
+mod hostile;
 mod journal;
 mod kill_loop;
+mod paths;
 mod processes;
-#[expect(dead_code, reason = "shared with the simulation, which needs more of it")]
 #[path = "../../src/scheduler/simulation/random.rs"]
 mod random;
 mod signals;
@@ -21,6 +24,7 @@ mod signals;
 #[path = "../e2e/space.rs"]
 mod space;
 mod sync;
+mod tokens;
 
 use std::process::Command;
 
