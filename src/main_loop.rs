@@ -257,7 +257,10 @@ impl MainLoop {
                     }
                 }
                 Order::TellRetry { task, pipeline, text } => {
-                    log::info(&text, &[("job", &task.job), ("task", &pipeline.task(task.index).name)]);
+                    // Who runs one job sees it in the task's output.
+                    if matches!(self.purpose, Purpose::Serve { .. }) {
+                        log::info(&text, &[("job", &task.job), ("task", &pipeline.task(task.index).name)]);
+                    }
                     self.workers.tell_retry(task, &pipeline, &text);
                 }
                 Order::StopTask(task) => self.workers.interrupt(task),

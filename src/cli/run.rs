@@ -355,15 +355,8 @@ impl Witness for Telling {
         }
         // It may be forgotten after its end.
         let Some(record) = &mut self.record else { return };
-        let unfinished: Vec<usize> = match change {
-            Change::End { .. } => (0..record.tasks.len())
-                .filter(|&index| {
-                    matches!(
-                        record.tasks[index].progress.status,
-                        TaskStatus::Waiting | TaskStatus::Running
-                    )
-                })
-                .collect(),
+        let changed: Vec<usize> = match change {
+            Change::End { .. } => (0..record.tasks.len()).collect(),
             Change::Task { index, .. } => vec![*index],
             Change::Job(_)
             | Change::Start { .. }
@@ -372,8 +365,15 @@ impl Witness for Telling {
             | Change::DelayOver { .. }
             | Change::Forget { .. } => Vec::new(),
         };
+        let status_of = |record: &JobRecord, index: usize| record.tasks.get(index).map(|task| task.progress.status);
+        let before: Vec<Option<TaskStatus>> = changed.iter().map(|&index| status_of(record, index)).collect();
         record.apply(change);
-        for task in unfinished.into_iter().map(|index| &record.tasks[index]) {
+        for (index, before) in changed.into_iter().zip(before) {
+            // A further attempt of a task is no start: it has not ended in between.
+            if before == status_of(record, index) {
+                continue;
+            }
+            let task = &record.tasks[index];
             match task.progress.status {
                 TaskStatus::Waiting => {}
                 TaskStatus::Running => self.display.started(task.to_value()),

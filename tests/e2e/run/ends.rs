@@ -119,3 +119,13 @@ fn on_error_has_the_outputs_and_they_do_not_outlive_it() {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(stderr(&output).contains("for outputs that `on_error` needs: no such file or directory"));
 }
+
+#[test]
+fn a_further_attempt_is_told_once_and_is_no_other_start() {
+    let space = TestSpace::new(
+        "pipelines: {p: {tasks: {a: {script: [echo try, 'if mkdir again 2>&-; then exit 1; fi'], retry: 1}}}}",
+    );
+    let said = check(&space, &[], 0, "a | try\na | try\n");
+    assert_eq!(said.matches(" a started\n").count(), 1, "{said}");
+    assert_eq!(said.matches("attempt 1 ended with exit status 1").count(), 1, "{said}");
+}
