@@ -63,6 +63,9 @@ const MAX_TASK_NAME_BYTES: usize = 200;
 /// Circles that are named; who mends these and asks again sees others.
 const MAX_CIRCLES: usize = 20;
 
+/// Tasks of one circle that are named: a circle may have thousands.
+const SHOWN_OF_CIRCLE: usize = 20;
+
 /// One pipeline of a file.
 #[derive(Debug)]
 pub(crate) struct Checked {
@@ -277,11 +280,15 @@ fn tasks(
         tasks.push(task);
     }
     for circle in order::circles(&depends_on, MAX_CIRCLES) {
-        let names: Vec<String> = circle
+        let mut names: Vec<String> = circle
             .iter()
-            .chain(circle.first())
+            .take(SHOWN_OF_CIRCLE)
             .map(|task| shown(&nodes[*task].0))
             .collect();
+        if circle.len() > SHOWN_OF_CIRCLE {
+            names.push(format!("… {} more …", circle.len() - SHOWN_OF_CIRCLE));
+        }
+        names.push(names[0].clone());
         reader.error(format!(
             "has tasks that depend on each other in a circle, so that none can start first: `{}`",
             names.join(" -> ")

@@ -40,6 +40,8 @@ struct Measured {
     times: Vec<Duration>,
     /// Requests on a connection that was closed while it was idle: such a request is sent again, on a new one.
     repeated: usize,
+    /// Answers that there is no place, after which a client tries again.
+    refused: usize,
 }
 
 /// Keeps its connection, as long as the server does.
@@ -72,6 +74,7 @@ impl Good<'_> {
     fn expect(&mut self, status: u16, method: &str, path: &str, body: &str) -> (u16, Value) {
         let begin = Instant::now();
         let answer = self.ask(method, path, body);
+        // With all that it took to get a place.
         let time = begin.elapsed();
         assert_eq!(answer.0, status, "{method} {path} after {time:?}: {}", answer.1);
         assert!(time < DEADLINE, "{method} {path} took {time:?}");
@@ -80,9 +83,25 @@ impl Good<'_> {
     }
 
     fn ask(&mut self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let begin = Instant::now();
+        loop {
+            let answer = self.ask_once(method, path, body);
+            if let Some(answer) = &answer
+                && answer.1["error"] != "too many connections; try again"
+            {
+                return answer.clone();
+            }
+            assert!(begin.elapsed() < DEADLINE, "no place for {method} {path}: {answer:?}");
+            self.measured.refused += 1;
+            thread::park_timeout(PAUSE);
+        }
+    }
+
+    /// `None` where it was closed before anything came: a refusal may be overtaken by the end of its connection.
+    fn ask_once(&mut self, method: &str, path: &str, body: &str) -> Option<(u16, Value)> {
         if let Some(stream) = self.connection.take() {
             if let Some(answer) = self.try_ask(stream, method, path, body) {
-                return answer;
+                return Some(answer);
             }
             self.measured.repeated += 1;
         }
@@ -90,7 +109,6 @@ impl Good<'_> {
         stream.set_read_timeout(Some(DEADLINE * 3)).unwrap();
         stream.set_nodelay(true).unwrap();
         self.try_ask(stream, method, path, body)
-            .unwrap_or_else(|| panic!("no answer to {method} {path}"))
     }
 
     /// `None` where the connection ended before anything came.
@@ -184,7 +202,11 @@ fn a_good_client_is_served_among_hundreds_of_hostile_ones() {
                 thread::Builder::new()
                     .name(kind.name.to_owned())
                     .stack_size(256 << 10)
-                    .spawn_scoped(scope, move || hostile.run(kind))
+                    .spawn_scoped(scope, move || {
+                        // They come one after the other, as far as a crowd does.
+                        hostile.stop.wait(Duration::from_millis(2 * number));
+                        hostile.run(kind)
+                    })
                     .unwrap()
             })
             .collect();
@@ -225,11 +247,12 @@ fn a_good_client_is_served_among_hundreds_of_hostile_ones() {
     #[expect(clippy::print_stdout, reason = "the figures are what a long run is made for")]
     {
         println!(
-            "torture: {clients} hostile clients of {} kinds, {attempts} attempts; {} good requests, all answered, p50 {:?}, \
+            "torture: {clients} hostile clients of {} kinds, {attempts} attempts; {} good requests, {} times refused for want of a place, p50 {:?}, \
              p99 {p99:?}, worst {:?}, {} on a connection closed while idle; threads, descriptors, KiB before {before:?}, at \
              most {peak:?}, after {after:?} (SEED={seed})",
             KINDS.len(),
             times.len(),
+            measured.iter().map(|measured| measured.refused).sum::<usize>(),
             times[times.len() / 2],
             times.last().unwrap(),
             measured.iter().map(|measured| measured.repeated).sum::<usize>(),

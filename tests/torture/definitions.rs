@@ -201,25 +201,25 @@ fn made_to_break() -> Vec<(&'static str, String, Option<&'static str>)> {
         (
             "a key of 1 MiB",
             format!("pipelines: {{p: {{{long_text}: 1}}}}"),
-            Some("unknown key"),
+            Some("not valid YAML"),
         ),
         (
             "a name of 1 MiB",
             format!("pipelines: {{{long_text}: {{}}}}"),
-            Some("name"),
+            Some("not valid YAML"),
         ),
         (
-            "templates, 100,000 deep",
-            script(&"{{if .a}}".repeat(100_000)),
-            Some("template"),
+            "templates, 20,000 deep",
+            script(&"{{if .a}}".repeat(20_000)),
+            Some("nested in 100 others"),
         ),
         (
             "parentheses, 100,000 deep",
             script(&format!("{{{{ {}", "(".repeat(100_000))),
-            Some("template"),
+            Some("not supported"),
         ),
-        ("200,000 templates", script(&"{{.a}}".repeat(200_000)), None),
-        ("comments alone", "#\n".repeat(1 << 20), None),
+        ("50,000 templates", script(&"{{.a}}".repeat(50_000)), None),
+        ("comments alone", "#\n".repeat(1 << 18), None),
         (
             "documents",
             "--- {pipelines: {}}\n".repeat(1000),

@@ -482,6 +482,14 @@ fn circles() {
             &format!("{CIRCLE} `d -> e -> d`"),
         ],
     );
+    let tasks: Vec<String> = (0..23)
+        .map(|number| format!("t{number}: {{depends_on: t{}}}", (number + 1) % 23))
+        .collect();
+    let names: Vec<String> = (0..20).map(|number| format!("t{number}")).collect();
+    check_pipeline(
+        &format!("tasks: {{{}}}", tasks.join(", ")),
+        &[&format!("{CIRCLE} `{} -> … 3 more … -> t0`", names.join(" -> "))],
+    );
 }
 
 #[test]
