@@ -18,8 +18,13 @@ use super::environment::{MARK, mark};
 use super::group::{LOOK_AGAIN, ProcessTable, read_into, wait_for_all};
 use crate::job::JobId;
 
-/// How long after a look that found nothing the second one follows.
-const SECOND_LOOK: Duration = Duration::from_millis(10);
+/// How long after each look that found nothing the next one follows. On a loaded machine a process may stand for some time
+/// where it becomes another program.
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(10),
+    Duration::from_millis(40),
+    Duration::from_millis(100),
+];
 
 /// Kills the processes of these tasks (by job and name) that a prunner with this data directory started. Returns when
 /// none is left, or after `patience`; what then still lives is named for the log.
@@ -39,14 +44,14 @@ pub(crate) fn kill_leftovers(data: &Path, tasks: &HashSet<(JobId, String)>, pati
         spared: ancestors(&table),
         table,
     };
-    let mut seen_empty = false;
+    let mut empty_looks = 0;
     loop {
         let is_over = Instant::now() >= deadline;
         let (has_seen_all, found, mut exits) = match hunt.look(!is_over) {
             Ok((found, exits)) => (true, found, exits),
             Err(_) => (false, Vec::new(), Vec::new()),
         };
-        if has_seen_all && found.is_empty() && (seen_empty || is_over) {
+        if has_seen_all && found.is_empty() && (empty_looks == PAUSES.len() || is_over) {
             return Vec::new();
         }
         if is_over {
@@ -55,9 +60,14 @@ pub(crate) fn kill_leftovers(data: &Path, tasks: &HashSet<(JobId, String)>, pati
                 .map(|&(process, task)| hunt.describe(process, task))
                 .collect();
         }
-        // Twice, with a moment in between: while a process becomes another program it shows no environment.
-        seen_empty = has_seen_all && found.is_empty();
-        let pause = if seen_empty { SECOND_LOOK } else { LOOK_AGAIN };
+        // Again and again, with moments in between: while a process becomes another program it shows no environment.
+        let pause = if has_seen_all && found.is_empty() {
+            empty_looks += 1;
+            PAUSES[empty_looks - 1]
+        } else {
+            empty_looks = 0;
+            LOOK_AGAIN
+        };
         // What was forked meanwhile is found by the next look; so is what can't be waited for.
         let look_again = deadline.min(Instant::now() + pause);
         if exits.is_empty() {
