@@ -270,7 +270,7 @@ fn judge(space: &TestSpace, what: &str) -> (bool, String) {
     for complaint in complaints {
         let is_clear =
             complaint.starts_with("error: pipelines.yml: ") || complaint.starts_with("warning: pipelines.yml: ");
-        assert!(is_clear && complaint.len() < 2000, "{what}: {:.3000}", complaint);
+        assert!(is_clear && complaint.len() < 2000, "{what}: {complaint:.3000}");
     }
     (complaints.iter().any(|complaint| complaint.starts_with("error: ")), out)
 }

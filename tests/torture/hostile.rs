@@ -337,7 +337,7 @@ impl Hostile<'_> {
             "POST /pipelines/schedule HTTP/1.1\r\nHost: torture\r\nContent-Length: 500000\r\n\r\n{\"pipeline\": \"quick\"}",
         )?;
         // What is not taken any more is not the matter.
-        let _ = stream.write_all(&[b' '; 200_000]);
+        let _ = stream.write_all(&vec![b' '; 200_000]);
         status(&mut stream)
     }
 
