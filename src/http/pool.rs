@@ -105,6 +105,17 @@ struct State {
     one_stays: bool,
 }
 
+impl State {
+    /// No thread would notice soon that it was closed: without this, connections that come faster than threads take them
+    /// would pile up.
+    fn forget_if_queued(&mut self, id: u64) {
+        if let Some(place) = self.queue.iter().position(|queued| queued.id == id) {
+            self.queue.remove(place);
+            self.connections.remove(&id);
+        }
+    }
+}
+
 impl Pool {
     pub(super) fn new(service: Arc<dyn Service>, limits: Limits) -> Pool {
         Pool {
@@ -134,8 +145,11 @@ impl Pool {
     pub(super) fn admit(self: &Arc<Pool>, socket: Socket) -> Result<(), Socket> {
         let mut state = lock(&self.state);
         // One that was closed to make a place counts until its thread has noticed; so each place is given away once.
-        if state.connections.len() >= self.limits.connections && !close_longest_idle(&state) {
-            return Err(socket);
+        if state.connections.len() >= self.limits.connections {
+            let Some(closed) = close_longest_idle(&state) else {
+                return Err(socket);
+            };
+            state.forget_if_queued(closed);
         }
         let id = state.next_id;
         state.next_id += 1;
@@ -177,7 +191,10 @@ impl Pool {
 
     /// Sets a descriptor free, where there are too many open files.
     pub(super) fn close_longest_idle(&self) {
-        close_longest_idle(&lock(&self.state));
+        let mut state = lock(&self.state);
+        if let Some(closed) = close_longest_idle(&state) {
+            state.forget_if_queued(closed);
+        }
     }
 
     /// What a connection gets that is not admitted.
@@ -297,9 +314,9 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// Closes the connection that has been idle longest; false where none is idle. One whose next request has arrived but was
+/// Closes the connection that has been idle longest and says which; `None` where none is idle. One whose next request has arrived but was
 /// not yet taken up by its thread is no longer idle.
-fn close_longest_idle(state: &State) -> bool {
+fn close_longest_idle(state: &State) -> Option<u64> {
     let mut idle: Vec<(Instant, &Connection)> = state
         .connections
         .values()
@@ -311,13 +328,13 @@ fn close_longest_idle(state: &State) -> bool {
         .map(|(_, connection)| PollFd::new(&connection.socket, PollFlags::IN | PollFlags::RDHUP))
         .collect();
     if poll_until(&mut descriptors, Some(Instant::now())).is_err() {
-        return false;
+        return None;
     }
-    idle.iter().zip(&descriptors).any(|((_, connection), descriptor)| {
+    idle.iter().zip(&descriptors).find_map(|((_, connection), descriptor)| {
         let events = descriptor.revents();
         let has_request =
             events.contains(PollFlags::IN) && !events.intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR);
-        !has_request && connection.close_if_idle()
+        (!has_request && connection.close_if_idle()).then_some(connection.id)
     })
 }
 
