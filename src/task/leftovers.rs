@@ -92,6 +92,7 @@ impl Hunt<'_> {
         let mut found = Vec::new();
         let mut exits = Vec::new();
         for process in self.table.processes()? {
+            let process = process?;
             if self.spared.contains(&process) {
                 continue;
             }

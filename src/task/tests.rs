@@ -824,7 +824,7 @@ fn pipe_of_running_task(bed: &Bed) -> fs::File {
     let main = table
         .processes()
         .unwrap()
-        .into_iter()
+        .flatten()
         .find(is_ours)
         .expect("the task runs");
     fs::File::open(table.path(main).join("fd/1")).unwrap()

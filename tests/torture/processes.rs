@@ -62,7 +62,7 @@ fn idle(server: &Server, warm: &str) -> (usize, usize) {
 fn check_idle_again(server: &Server, before: (usize, usize)) {
     let mut last = (0, 0);
     let deadline = Instant::now() + Duration::from_secs(20);
-    while last != before {
+    while last == (0, 0) || last.0 > before.0 || last.1 > before.1 {
         assert!(
             Instant::now() < deadline,
             "threads, descriptors: {before:?} became {last:?}"
@@ -149,7 +149,10 @@ fn what_a_killed_server_left_is_gone_however_it_hides() {
     assert!(census::of_tasks(&space.path.join(".prunner")).len() > 250);
     server.kill();
     let server = serve(&space, "100ms");
-    check_nothing_left(&space);
+    // What was killed may still be on its way out.
+    eventually("nothing is left", || {
+        census::of_tasks(&space.path.join(".prunner")).is_empty().then_some(())
+    });
     for job in jobs {
         assert_eq!(server.job(&job)["status"], "interrupted");
     }
