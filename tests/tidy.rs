@@ -187,21 +187,23 @@ fn no_circle_stands_between_the_parts() {
     check_nothing("data flows one way", &circles);
 }
 
+/// Which sources have which of the marks.
+fn sources_with(marks: &[String]) -> Vec<String> {
+    let marks_of = |name: String| {
+        let text = read(&name);
+        let found = marks.iter().filter(move |mark| text.contains(*mark));
+        found
+            .map(move |mark| format!("{name} has `{mark}`"))
+            .collect::<Vec<_>>()
+    };
+    sources().into_iter().flat_map(marks_of).collect()
+}
+
 #[test]
 fn nothing_is_left_to_do() {
     // Put together, as this file is looked at too.
     let marks = [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["XX", "X:"].concat()];
-    let mut found = Vec::new();
-    for name in sources() {
-        let text = read(&name);
-        found.extend(
-            marks
-                .iter()
-                .filter(|mark| text.contains(*mark))
-                .map(|mark| format!("{name} has `{mark}`")),
-        );
-    }
-    check_nothing("work that is put off belongs elsewhere", &found);
+    check_nothing("work that is put off belongs elsewhere", &sources_with(&marks));
 }
 
 #[test]
@@ -220,17 +222,7 @@ fn no_test_is_ignored_and_none_sleeps() {
         ["#[should", "_panic"].concat(),
         ["thread::", "sleep("].concat(),
     ];
-    let mut found = Vec::new();
-    for name in sources() {
-        let text = read(&name);
-        found.extend(
-            marks
-                .iter()
-                .filter(|mark| text.contains(*mark))
-                .map(|mark| format!("{name} has `{mark}`")),
-        );
-    }
-    check_nothing("such a test shows nothing, or not always", &found);
+    check_nothing("such a test shows nothing, or not always", &sources_with(&marks));
 }
 
 #[test]

@@ -30,8 +30,8 @@ struct Pipelines<'a> {
 }
 
 pub(super) fn pipelines(api: &Api) -> Response {
-    let pipelines = Arc::clone(api.model.read().pipelines());
-    let pipelines = as_of_now(pipelines, api.health.refusal().is_some());
+    let pipelines = Arc::clone(api.parts.model.read().pipelines());
+    let pipelines = as_of_now(pipelines, api.parts.health.refusal().is_some());
     reply::json(200, &Pipelines { pipelines: &pipelines })
 }
 
@@ -110,9 +110,9 @@ fn parse_limit(text: &str) -> Result<usize, Error> {
 /// filtered list does, and never too seldom.
 pub(super) fn list(api: &Api, head: &Head, query: &Query) -> Result<Response, Error> {
     let filter = Filter::new(query)?;
-    let all_are_refused = api.health.refusal().is_some();
+    let all_are_refused = api.parts.health.refusal().is_some();
     let (tag, pipelines, jobs) = {
-        let image = api.model.read();
+        let image = api.parts.model.read();
         let before = match filter.before {
             None => None,
             Some(id) => Some(image.jobs_before(id).ok_or(Error::UnknownJob)?),
@@ -169,16 +169,16 @@ pub(super) fn detail(api: &Api, query: &Query) -> Result<Answer, Error> {
         Some(text) => parse_wait(text)?,
     };
     if wait.is_zero() {
-        let content = api.model.read().job(id).map(|entry| entry.content.clone());
+        let content = api.parts.model.read().job(id).map(|entry| entry.content.clone());
         let json = content.ok_or(Error::UnknownJob)?.json();
         return Ok(Answer::Ready(reply::json_bytes(200, SharedText(json))));
     }
     let waker = Arc::new(Waker::new().map_err(|_| Error::Busy)?);
     Ok(Answer::Later(Box::new(Detail {
         // Before the first look, or an end that comes between the two is missed.
-        watch: api.model.watch(id, waker),
-        model: Arc::clone(&api.model),
-        health: Arc::clone(&api.health),
+        watch: api.parts.model.watch(id, waker),
+        model: Arc::clone(&api.parts.model),
+        health: Arc::clone(&api.parts.health),
         id,
         deadline: Instant::now() + wait,
     })))

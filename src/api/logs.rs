@@ -76,8 +76,8 @@ fn not_readable(error: &io::Error) -> Error {
 pub(super) fn tails(api: &Api, query: &Query) -> Result<Response, Error> {
     let job = query.job_id()?;
     let name = query.task_name()?;
-    find_task(&api.model, job, name)?;
-    let [stdout, stderr] = StreamKind::BOTH.map(|stream| open(&log_path(&api.logs, job, name, stream)));
+    find_task(&api.parts.model, job, name)?;
+    let [stdout, stderr] = StreamKind::BOTH.map(|stream| open(&log_path(&api.parts.logs, job, name, stream)));
     let body = stdout.and_then(|stdout| Tails::new(stdout, stderr?));
     let body = body.and_then(|body| Ok((body.length()?, body)));
     let (length, body) = body.map_err(|error| not_readable(&error))?;
@@ -91,16 +91,16 @@ pub(super) fn raw(api: &Api, head: &Head, query: &Query) -> Result<Answer, Error
     let stream = query.first("stream").map_or(Ok(StreamKind::Stdout), parse_stream)?;
     let follow = query.first("follow").map_or(Ok(false), parse_follow)?;
     let offset = query.first("offset").map_or(Ok(0), parse_offset)?;
-    let task = find_task(&api.model, job, name)?;
-    let path = log_path(&api.logs, job, name, stream);
+    let task = find_task(&api.parts.model, job, name)?;
+    let path = log_path(&api.parts.logs, job, name, stream);
     if !follow {
         return whole_or_part(head, &path).map(Answer::Ready);
     }
     let waker = Arc::new(Waker::new().map_err(|_| Error::Busy)?);
     Ok(Answer::Stream(Box::new(Following {
-        _watch: api.model.watch(job, Arc::clone(&waker)),
-        follower: api.followers.register(task, stream, waker),
-        model: Arc::clone(&api.model),
+        _watch: api.parts.model.watch(job, Arc::clone(&waker)),
+        follower: api.parts.followers.register(task, stream, waker),
+        model: Arc::clone(&api.parts.model),
         task,
         path,
         file: None,

@@ -76,14 +76,7 @@ pub(crate) struct Parts {
 
 /// Answers requests.
 pub(crate) struct Api {
-    model: Arc<ReadModel>,
-    health: Arc<Health>,
-    auth: Auth,
-    followers: Arc<Followers>,
-    logs: PathBuf,
-    reloader: Arc<Reloader>,
-    ask: Box<dyn Fn(Request) + Send + Sync>,
-    now_wall_ms: Box<dyn Fn() -> i64 + Send + Sync>,
+    parts: Parts,
     /// Makes the tags of this start different from those of all others, as each counts its changes from 0.
     start_mark: String,
     patience: Duration,
@@ -209,26 +202,9 @@ impl Api {
     /// # Panics
     /// Where the system has no random numbers.
     pub(crate) fn new(parts: Parts) -> Api {
-        let Parts {
-            model,
-            health,
-            auth,
-            followers,
-            logs,
-            reloader,
-            ask,
-            now_wall_ms,
-        } = parts;
         let random = getrandom::u64().expect("the system has random numbers");
         Api {
-            model,
-            health,
-            auth,
-            followers,
-            logs,
-            reloader,
-            ask,
-            now_wall_ms,
+            parts,
             start_mark: format!("{random:016x}"),
             patience: PATIENCE,
         }
@@ -240,8 +216,9 @@ impl Api {
         let user = match route {
             Some(route) if route.open => User(String::new()),
             Some(_) | None => self
+                .parts
                 .auth
-                .check(head.header("Authorization"), (self.now_wall_ms)())
+                .check(head.header("Authorization"), (self.parts.now_wall_ms)())
                 .map_err(Error::Token)?,
         };
         let route = route.ok_or(Error::UnknownPath)?;
@@ -255,7 +232,7 @@ impl Api {
     }
 
     fn check_takes_jobs(&self) -> Result<(), Error> {
-        match self.health.refusal() {
+        match self.parts.health.refusal() {
             None => Ok(()),
             Some(Refusal::Stopping) => Err(Error::Schedule(ScheduleError::ShuttingDown)),
             Some(Refusal::Storage(trouble)) => Err(Error::ScheduleStorage(trouble)),
@@ -280,7 +257,7 @@ impl Api {
     }
 
     fn health(&self) -> Response {
-        let (status, trouble) = match self.health.refusal() {
+        let (status, trouble) = match self.parts.health.refusal() {
             None => ("ok", None),
             Some(Refusal::Stopping) => ("stopping", Some(Error::Stopping)),
             Some(Refusal::Storage(trouble)) => ("storage", Some(Error::Storage(trouble))),
@@ -326,7 +303,7 @@ impl Api {
 
     /// Whether the job is where a cancel would bring it; false where it lives.
     fn ended_as_canceled(&self, job: JobId) -> Result<bool, Error> {
-        let status = self.model.read().job(job).map(|entry| entry.status);
+        let status = self.parts.model.read().job(job).map(|entry| entry.status);
         match status.ok_or(Error::UnknownJob)? {
             JobStatus::Waiting | JobStatus::Running => Ok(false),
             JobStatus::Canceled | JobStatus::Replaced => Ok(true),
@@ -340,7 +317,7 @@ impl Api {
             pipelines,
             warnings,
             errors,
-        } = self.reloader.reload(Some(reply));
+        } = self.parts.reloader.reload(Some(reply));
         if !errors.is_empty() {
             return Err(Error::Definition(texts(&errors).join("; ")));
         }
@@ -358,7 +335,7 @@ impl Api {
     fn ask<T>(&self, request: impl FnOnce(Sender<T>) -> Request) -> Result<T, Error> {
         // The place in the channel keeps the main loop from waiting for us.
         let (reply, answer) = bounded(1);
-        (self.ask)(request(reply));
+        (self.parts.ask)(request(reply));
         self.wait_for(&answer)
     }
 

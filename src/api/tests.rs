@@ -933,7 +933,7 @@ fn a_reload_of_broken_files_changes_nothing() {
         "a.yml",
         "pipelines:\n  one: {tasks: {build: {script: 5, depends_on: [x]}}}\n  two: 7\n",
     );
-    let loaded = definition::load(&world.api.reloader.search);
+    let loaded = definition::load(&world.api.parts.reloader.search);
     assert!(loaded.errors.len() > 1, "{:?}", loaded.errors);
     let text = loaded
         .errors
@@ -955,7 +955,7 @@ fn a_reload_passes_warnings_on() {
         };
         reply.unwrap().send(()).unwrap();
     });
-    let warning = definition::load(&world.api.reloader.search).warnings[0].to_string();
+    let warning = definition::load(&world.api.parts.reloader.search).warnings[0].to_string();
     let expected = serde_json::json!({"pipelines": 0, "warnings": [warning]}).to_string();
     world.post("/pipelines/reload", "").expect(200, &expected);
 }

@@ -43,6 +43,12 @@ fn seed() -> u64 {
     )
 }
 
+/// Sends a signal, named without `SIG`. False: the process is gone.
+fn signal_process(space: &TestSpace, signal: &str, pid: &str) -> bool {
+    let mut kill = space.command_by(Command::new("kill"), &["-s", signal, pid]);
+    kill.stderr(std::process::Stdio::null()).status().unwrap().success()
+}
+
 /// A shell whose `"$@"` starts a server: for one that is to be started in an unusual way.
 fn in_shell(space: &TestSpace, script: &str) -> Command {
     let mut command = space.command_by(Command::new("sh"), &[]);

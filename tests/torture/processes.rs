@@ -3,7 +3,6 @@
 //! What is left over is looked for by the mark in a process's environment, not by the server's own word.
 
 use std::fs;
-use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use crate::census;
 use crate::client::Client;
 use crate::random::Random;
 use crate::space::{Server, TestSpace, eventually};
-use crate::{rounds, seed};
+use crate::{rounds, seed, signal_process};
 
 /// Each says that it is up by a file of its name.
 const HOSTILE: &str = r#"
@@ -230,10 +229,7 @@ fn output_is_neither_held_nor_lost_nor_waited_for() {
         );
         assert!(begin.elapsed() < Duration::from_secs(5), "{name}");
         let pid = space.first_line("pid");
-        let _ = space
-            .command_by(Command::new("kill"), &[])
-            .args(["-KILL", &pid])
-            .status();
+        signal_process(&space, "KILL", &pid);
     }
     check_idle_again(&server, before);
     assert_eq!(server.stop(), Some(0));

@@ -11,7 +11,7 @@ use crate::census;
 use crate::client::Client;
 use crate::random::Random;
 use crate::space::{Server, TestSpace, eventually, is_alive};
-use crate::{in_shell, rounds, seed};
+use crate::{in_shell, rounds, seed, signal_process};
 
 const PIPELINES: &str = r#"
 pipelines:
@@ -211,16 +211,8 @@ fn in_the_background_of_a_shell_it_works_and_ends() {
     let status = space.read("status");
     assert_eq!(mask(&status, "SigIgn:") & ORDINARY, 0, "{status}");
     let pid = space.first_line("server");
-    for _ in 0..2 {
-        assert!(
-            space
-                .command_by(Command::new("kill"), &[])
-                .args(["-INT", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
+    // One is enough where nothing runs, and a second one would find nobody.
+    assert!(signal_process(&space, "INT", &pid));
     assert_eq!(server.end(), Some(0));
     assert!(!is_alive(&pid));
 }
@@ -256,14 +248,7 @@ fn a_task_can_replace_the_server_that_runs_it() {
     let jobs = server.get("/pipelines/jobs").json();
     assert_eq!(jobs["jobs"][0]["status"], "interrupted", "{jobs}");
     let pid = space.first_line(".prunner/lock");
-    assert!(
-        space
-            .command_by(Command::new("kill"), &[])
-            .args(["-TERM", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(signal_process(&space, "TERM", &pid));
     eventually("it ends", || (!is_alive(&pid)).then_some(()));
 }
 

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::process::Command;
 
-use crate::in_shell;
 use crate::space::{TestSpace, eventually};
+use crate::{in_shell, signal_process};
 
 /// The place of the first line from `from` on that holds all of these.
 #[track_caller]
@@ -36,14 +36,7 @@ fn answers_ends_and_starts_come_after_the_sync() {
     assert_eq!(server.get(&detail).json()["status"], "succeeded");
     assert_eq!(server.post(&format!("/job/cancel?id={id}"), "").status, 409);
     let pid = space.first_line(".prunner/lock");
-    assert!(
-        space
-            .command_by(Command::new("kill"), &[])
-            .args(["-TERM", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(signal_process(&space, "TERM", &pid));
     assert_eq!(server.end(), Some(0));
     let trace = eventually("the trace is written", || {
         let trace = space.read("trace");
