@@ -5,14 +5,15 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
 
 /// How often to look again where the end of a process can't be waited for, and while processes are killed.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -86,6 +87,14 @@ impl ProcessTable {
 
     pub(super) fn parent(&self, process: Pid) -> Option<Pid> {
         self.stat(process).ok()??.parent
+    }
+
+    /// Whether it shows no environment because it stands between two programs. On a loaded machine that may last.
+    pub(super) fn becomes_another_program(&self, process: Pid) -> bool {
+        let path = self.path(process);
+        // Of processes of others such numbers are not shown.
+        fs::metadata(&path).is_ok_and(|found| found.uid() == geteuid().as_raw())
+            && fs::read(path.join("stat")).is_ok_and(|text| Stat::parse(&text).is_some_and(|stat| stat.is_between))
     }
 
     /// For a person, such as ``process 4711 (`sleep`)``.
@@ -185,7 +194,12 @@ struct Stat {
     parent: Option<Pid>,
     /// `None` for the kernel's own threads.
     group: Option<Pid>,
+    /// It lives, is none of the kernel's, and has no place for an environment: as in the middle of `exec`.
+    is_between: bool,
 }
+
+/// Among the flags of a process: it is the kernel's own thread.
+const KERNEL_THREAD: u64 = 0x0020_0000;
 
 impl Stat {
     fn parse(text: &[u8]) -> Option<Stat> {
@@ -204,6 +218,8 @@ impl Stat {
             "X" | "x" => false,
             _ => true,
         };
+        let number = |field: usize| fields.get(field).and_then(|text| text.parse::<u64>().ok());
+        let is_kernel_thread = number(6).is_none_or(|flags| flags & KERNEL_THREAD != 0);
         // A process that is just going away has -1 for numbers that it has no more.
         let process = |field: usize| Some(Pid::from_raw(fields.get(field)?.parse::<i32>().ok()?.max(0)));
         Some(Stat {
@@ -211,14 +227,9 @@ impl Stat {
             lives,
             parent: process(1)?,
             group: process(2)?,
+            is_between: lives && !is_kernel_thread && number(48) == Some(0),
         })
     }
-}
-
-/// Reads a file of `/proc` into `buffer`, whose room is kept from file to file.
-pub(super) fn read_into(path: &Path, buffer: &mut Vec<u8>) -> bool {
-    buffer.clear();
-    fs::File::open(path).is_ok_and(|mut file| file.read_to_end(buffer).is_ok())
 }
 
 #[cfg(test)]
@@ -237,6 +248,7 @@ mod tests {
             lives,
             parent: Pid::from_raw(7),
             group: Pid::from_raw(9),
+            is_between: false,
         });
         assert_eq!(found, expected);
     }
@@ -252,6 +264,22 @@ mod tests {
         assert_eq!((stat.lives, stat.parent, stat.group), (false, None, None));
         check("", None);
         check("12 (sh) S 7", None);
+    }
+
+    #[test]
+    fn a_process_without_room_for_an_environment_becomes_another_program() {
+        #[track_caller]
+        fn check(state: &str, flags: u64, environment_end: u64, expected: bool) {
+            let fields = "1 ".repeat(10) + "1 0 5 6 " + &"1 ".repeat(27);
+            let text = format!("12 (sh) {state} 7 9 8 0 -1 {flags} {fields}{environment_end} 0");
+            assert_eq!(Stat::parse(text.as_bytes()).unwrap().is_between, expected, "{text}");
+        }
+        check("R", 0x0040_0000, 0, true);
+        check("R", 0x0040_0000, 140_723_412_000_000, false);
+        check("S", 0x0020_8040, 0, false);
+        check("Z", 0x0040_0000, 0, false);
+        let table = ProcessTable::open().unwrap();
+        assert!(!table.becomes_another_program(rustix::process::getpid()));
     }
 
     #[test]

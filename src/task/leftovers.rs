@@ -5,7 +5,8 @@
 //! task, so neither it nor its ancestors are touched.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
@@ -15,16 +16,11 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process, pidfd_open, pidfd_send_signal};
 
 use super::environment::{MARK, mark};
-use super::group::{LOOK_AGAIN, ProcessTable, read_into, wait_for_all};
+use super::group::{LOOK_AGAIN, ProcessTable, wait_for_all};
 use crate::job::JobId;
 
-/// How long after each look that found nothing the next one follows. On a loaded machine a process may stand for some time
-/// where it becomes another program.
-const PAUSES: [Duration; 3] = [
-    Duration::from_millis(10),
-    Duration::from_millis(40),
-    Duration::from_millis(100),
-];
+/// How long after a look that killed nothing, but did not see all, the next one follows.
+const SHORT_PAUSE: Duration = Duration::from_millis(10);
 
 /// Kills the processes of these tasks (by job and name) that a prunner with this data directory started. Returns when
 /// none is left, or after `patience`; what then still lives is named for the log.
@@ -44,38 +40,46 @@ pub(crate) fn kill_leftovers(data: &Path, tasks: &HashSet<(JobId, String)>, pati
         spared: ancestors(&table),
         table,
     };
-    let mut empty_looks = 0;
+    let mut hidden = HashSet::new();
     loop {
         let is_over = Instant::now() >= deadline;
-        let (has_seen_all, found, mut exits) = match hunt.look(!is_over) {
-            Ok((found, exits)) => (true, found, exits),
-            Err(_) => (false, Vec::new(), Vec::new()),
-        };
-        if has_seen_all && found.is_empty() && (empty_looks == PAUSES.len() || is_over) {
+        let mut look = hunt.look(!is_over, &hidden).unwrap_or_default();
+        if look.found.is_empty() && (look.has_seen_all || is_over) {
             return Vec::new();
         }
         if is_over {
-            return found
-                .iter()
-                .map(|&(process, task)| hunt.describe(process, task))
-                .collect();
+            let left = look.found.iter();
+            return left.map(|&(process, task)| hunt.describe(process, task)).collect();
         }
-        // Again and again, with moments in between: while a process becomes another program it shows no environment.
-        let pause = if has_seen_all && found.is_empty() {
-            empty_looks += 1;
-            PAUSES[empty_looks - 1]
-        } else {
-            empty_looks = 0;
-            LOOK_AGAIN
-        };
+        let pause = if look.exits.is_empty() { SHORT_PAUSE } else { LOOK_AGAIN };
+        hidden = look.hidden;
         // What was forked meanwhile is found by the next look; so is what can't be waited for.
         let look_again = deadline.min(Instant::now() + pause);
-        if exits.is_empty() {
+        if look.exits.is_empty() {
             wait_until(look_again);
         } else {
-            wait_for_all(&mut exits, None, Some(look_again));
+            wait_for_all(&mut look.exits, None, Some(look_again));
         }
     }
+}
+
+/// What one look at all processes found.
+#[derive(Default)]
+struct Look<'a> {
+    found: Vec<(Pid, &'a (JobId, String))>,
+    exits: Vec<OwnedFd>,
+    /// Those that showed no environment: they are gone, have ended, stand between two programs, or are the kernel's.
+    hidden: HashSet<Pid>,
+    /// It can be told of every process whose it is. One that ended since it was listed may have had a child that was not
+    /// listed; if none did, whoever was there when the look began was seen, itself or by its children.
+    has_seen_all: bool,
+}
+
+/// What a process shows of itself.
+enum Sight<'a> {
+    Ours(&'a (JobId, String)),
+    Another,
+    Hidden,
 }
 
 struct Hunt<'a> {
@@ -87,34 +91,49 @@ struct Hunt<'a> {
 impl Hunt<'_> {
     /// What is there, and where it `kills`, what tells of the exits. Each is killed as soon as it is seen: one that hands
     /// over to a child again and again would else be gone.
-    fn look(&self, kills: bool) -> io::Result<(Vec<(Pid, &(JobId, String))>, Vec<OwnedFd>)> {
+    fn look(&self, kills: bool, hidden_before: &HashSet<Pid>) -> io::Result<Look<'_>> {
+        let mut look = Look {
+            has_seen_all: true,
+            ..Look::default()
+        };
         let mut environment = Vec::new();
-        let mut found = Vec::new();
-        let mut exits = Vec::new();
         for process in self.table.processes()? {
             let process = process?;
             if self.spared.contains(&process) {
                 continue;
             }
-            if let Some(task) = self.task_of(process, &mut environment) {
-                found.push((process, task));
-                if kills {
-                    exits.extend(self.kill(process));
+            match self.see(process, &mut environment) {
+                Sight::Ours(task) => {
+                    look.found.push((process, task));
+                    if kills {
+                        look.exits.extend(self.kill(process));
+                    }
+                }
+                Sight::Another => {}
+                Sight::Hidden => {
+                    look.hidden.insert(process);
+                    if !hidden_before.contains(&process) || self.table.becomes_another_program(process) {
+                        look.has_seen_all = false;
+                    }
                 }
             }
         }
-        Ok((found, exits))
+        Ok(look)
     }
 
-    /// A process that has ended has no environment any more, also while it waits to be reaped.
-    fn task_of(&self, process: Pid, environment: &mut Vec<u8>) -> Option<&(JobId, String)> {
-        if !read_into(&self.table.path(process).join("environ"), environment) {
-            return None;
+    fn see(&self, process: Pid, environment: &mut Vec<u8>) -> Sight<'_> {
+        environment.clear();
+        let path = self.table.path(process).join("environ");
+        match File::open(path).and_then(|mut file| file.read_to_end(environment)) {
+            // Another user's.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Sight::Another,
+            Ok(0) | Err(_) => Sight::Hidden,
+            Ok(_) => environment
+                .split(|&byte| byte == 0)
+                .filter_map(|entry| entry.strip_prefix(MARK.as_bytes())?.strip_prefix(b"="))
+                .find_map(|mark| self.marks.get(mark).copied())
+                .map_or(Sight::Another, Sight::Ours),
         }
-        environment
-            .split(|&byte| byte == 0)
-            .filter_map(|entry| entry.strip_prefix(MARK.as_bytes())?.strip_prefix(b"="))
-            .find_map(|mark| self.marks.get(mark).copied())
     }
 
     /// Returns what tells of its exit.
@@ -122,7 +141,9 @@ impl Hunt<'_> {
         let handle = pidfd_open(process, PidfdFlags::empty());
         // Its number may belong to another process since it was found. From here on the handle stands for what is
         // looked at now.
-        self.task_of(process, &mut Vec::new())?;
+        let Sight::Ours(_) = self.see(process, &mut Vec::new()) else {
+            return None;
+        };
         match handle {
             Ok(handle) => {
                 // One of another user can't be killed: it is named in the end.

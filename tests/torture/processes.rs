@@ -148,10 +148,7 @@ fn what_a_killed_server_left_is_gone_however_it_hides() {
     assert!(census::of_tasks(&space.path.join(".prunner")).len() > 250);
     server.kill();
     let server = serve(&space, "100ms");
-    // What was killed may still be on its way out.
-    eventually("nothing is left", || {
-        census::of_tasks(&space.path.join(".prunner")).is_empty().then_some(())
-    });
+    check_nothing_left(&space);
     for job in jobs {
         assert_eq!(server.job(&job)["status"], "interrupted");
     }
