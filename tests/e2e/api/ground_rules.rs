@@ -295,6 +295,15 @@ fn a_head_over_16_kib_is_431() {
 }
 
 #[test]
+fn a_head_that_does_not_come_whole_in_time_is_408() {
+    let space = TestSpace::new(QUICK);
+    let server = space.serve();
+    let mut slow = Connection::open(&server);
+    slow.send("GET /pipelines/ HTTP/1.1\r\nHost:");
+    check_error(&slow.answer(), 408, "request_timeout", "…");
+}
+
+#[test]
 fn what_is_not_http_is_400() {
     let space = TestSpace::new(QUICK);
     let server = space.serve();
