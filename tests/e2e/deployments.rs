@@ -1,8 +1,8 @@
 //! Deployments as users run them, from the request to the files that they leave.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::checks::check_task;
+use crate::checks::{check_error, check_task};
 use crate::space::{TestSpace, is_alive, sample};
 
 #[test]
@@ -55,6 +55,77 @@ fn the_sample_deployment_runs_to_its_end() {
     assert_eq!(job["status"], "failed", "{job}");
     check_task(&job, "on_error", "done", 0, true);
     assert_eq!(space.read("notified.txt"), "deploy failed in upload: exit status 9\n");
+}
+
+/// Stands in for the commands of the release: each call is one line of `calls`.
+const RECORD: &str = r#"printf '%s|' "${0##*/}" "$@" >>calls; echo >>calls; echo "$2""#;
+
+#[test]
+fn the_sample_releases_run_to_their_end() {
+    let space = TestSpace::new(&sample("content-release.yml"));
+    space.write_script("site", RECORD);
+    space.write_script("render-worker.sh", RECORD);
+    let server = space.serve();
+    let run = |pipeline: &str, variables: &Value| {
+        let job = server.ended(&server.schedule_with(pipeline, variables));
+        assert_eq!(job["status"], "succeeded", "{job}");
+        for task in job["tasks"].as_array().unwrap() {
+            check_task(&job, task["name"].as_str().unwrap(), "done", 0, true);
+        }
+        job
+    };
+
+    let job = run(
+        "content_release",
+        &json!({"releaseId": "42", "workspace": "live", "account": "anna b", "flushCache": null, "validate": true}),
+    );
+    let id = job["id"].as_str().unwrap();
+    let calls = space.read("calls");
+    let mut calls: Vec<&str> = calls.lines().collect();
+    // These four and the one beside them run at once.
+    calls[4..9].sort_unstable();
+    let create = format!("site|release:create|42|{id}|--workspace|live|--account|anna b|");
+    let expected = [
+        &*create,
+        "site|release:stop-others|42|",
+        "site|cache:flush-if|42|--flush=|",
+        "site|pages:enumerate|42|",
+        "render-worker.sh|42|w1|",
+        "render-worker.sh|42|w2|",
+        "render-worker.sh|42|w3|",
+        "render-worker.sh|42|w4|",
+        "site|render:orchestrate|42|",
+        "site|release:validate|42|",
+        "site|release:ensure-valid|42|",
+        "site|release:transfer|42|primary|",
+        "site|release:transfer|42|secondary|",
+        "site|release:switch|42|",
+    ];
+    assert_eq!(calls, expected);
+    let logs = server.get(&format!("/job/logs?id={id}&task=render_3")).json();
+    assert_eq!(logs, json!({"stdout": "w3\n", "stderr": ""}));
+
+    space.write("calls", "");
+    run(
+        "quick_release",
+        &json!({"releaseId": 43, "currentReleaseId": "42", "pages": {"0": "it's"}}),
+    );
+    let calls = space.read("calls");
+    let mut calls: Vec<&str> = calls.lines().collect();
+    calls[1..4].sort_unstable();
+    let expected = [
+        r#"site|release:copy|42|43|--pages|{"0":"it's"}|"#,
+        "render-worker.sh|43|w1|",
+        "render-worker.sh|43|w2|",
+        "site|render:orchestrate|43|",
+        "site|release:ensure-valid|43|",
+        "site|release:transfer|43|primary|",
+        "site|release:transfer|43|secondary|",
+    ];
+    assert_eq!(calls, expected);
+
+    let refused = server.post("/pipelines/schedule", r#"{"pipeline":"content_release"}"#);
+    check_error(&refused, 400, "bad_variables", "Error scheduling pipeline: …");
 }
 
 #[test]
