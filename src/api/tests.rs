@@ -482,6 +482,8 @@ fn pipelines_are_listed() {
         pipeline: "deploy".into(),
         schedulable: true,
         running: false,
+        variables: Arc::default(),
+        strict_variables: false,
     };
     world.model.publish(&[], Some([deploy].into()));
     let list = r#"[{"pipeline":"deploy","schedulable":true,"running":false}]"#;
@@ -500,6 +502,8 @@ fn no_pipeline_is_schedulable_while_all_requests_are_refused() {
         pipeline: "deploy".into(),
         schedulable: true,
         running: true,
+        variables: Arc::default(),
+        strict_variables: false,
     };
     world.model.publish(&[], Some([deploy].into()));
     let list = |schedulable| format!(r#"[{{"pipeline":"deploy","schedulable":{schedulable},"running":true}}]"#);

@@ -57,10 +57,12 @@ pub(crate) fn run(config: &Config, arguments: &RunArguments, variable: GetVariab
     }
     signals::clean_up_inheritance().map_err(Failure::usage)?;
     let clock = Clock::new();
-    let variables = arguments.variables.read().map_err(Failure::usage)?;
+    let given = arguments.variables.read().map_err(Failure::usage)?;
     let mut loaded = definition::load(&search(config));
     complain(&loaded, arguments)?;
     let pipeline = adapt(&mut loaded, &arguments.pipeline)?;
+    let declared = &pipeline.intake.declared;
+    let variables = given.read_as(|name| declared.find(name).map(|variable| variable.kind));
     let environment = environment::of_tasks(env::vars_os(), &config.env_files, None).map_err(Failure::usage)?;
 
     let mut scheduler = Scheduler::new(

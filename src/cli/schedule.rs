@@ -15,7 +15,7 @@ use crate::cli::client::patience::{Patience, wait_for_end};
 use crate::cli::client::{Client, ClientError, refused};
 use crate::cli::display::{Content, Manner};
 use crate::cli::output::{self, Failure, Status};
-use crate::cli::variables::VariableArguments;
+use crate::cli::variables::{Given, VariableArguments};
 use crate::cli::wait::print_on;
 use crate::cli::watch::{Watch, Watched};
 use crate::definition::shown;
@@ -51,6 +51,26 @@ pub(crate) struct ScheduleArguments {
     pub quiet: bool,
 }
 
+/// What is asked for.
+struct Request {
+    pipeline: String,
+    given: Given,
+    partition: String,
+}
+
+impl Request {
+    /// The job that was accepted.
+    fn send(self, client: &Client) -> Result<String, ClientError> {
+        let variables = if self.given.has_texts() {
+            let kinds = client.variable_kinds(&self.pipeline)?;
+            self.given.read_as(|name| kinds.get(name).copied())
+        } else {
+            self.given.read_as(|_| None)
+        };
+        client.schedule(&self.pipeline, &variables, &self.partition)
+    }
+}
+
 pub(crate) fn run(client: &Client, arguments: &ScheduleArguments, disable_ansi: bool) -> Result<Status, Failure> {
     let is_watched = arguments.wait || arguments.follow;
     for (is_given, flag) in [
@@ -68,11 +88,14 @@ pub(crate) fn run(client: &Client, arguments: &ScheduleArguments, disable_ansi: 
         .as_ref()
         .map(|text| duration_ms("--timeout", text))
         .transpose()?;
-    let variables = arguments.variables.read().map_err(Failure::usage)?;
-    let partition = arguments.partition.clone().unwrap_or_default();
+    let request = Request {
+        pipeline: arguments.pipeline.clone(),
+        given: arguments.variables.read().map_err(Failure::usage)?,
+        partition: arguments.partition.clone().unwrap_or_default(),
+    };
     if !is_watched {
-        let id = client
-            .schedule(&arguments.pipeline, &variables, &partition)
+        let id = request
+            .send(client)
             .map_err(|error| failure(client, &arguments.pipeline, error))?;
         output::print(&id_line(&id, arguments.json))?;
         return Ok(Status::DONE);
@@ -80,8 +103,8 @@ pub(crate) fn run(client: &Client, arguments: &ScheduleArguments, disable_ansi: 
 
     let interrupts = interrupt::listen().map_err(Failure::usage)?;
     let scheduled = {
-        let (client, pipeline) = (client.clone(), arguments.pipeline.clone());
-        interrupt::in_background(move || client.schedule(&pipeline, &variables, &partition)).map_err(Failure::usage)?
+        let client = client.clone();
+        interrupt::in_background(move || request.send(&client)).map_err(Failure::usage)?
     };
     let (answer, interrupted) = match interrupt::receive(&scheduled, &interrupts, None) {
         Outcome::Done(answer) => (answer, None),

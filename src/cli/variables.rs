@@ -2,6 +2,7 @@
 //!
 //! Unaware of what a pipeline needs. Surprise: no message quotes a value, for it may be a secret.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use anyhow::{Result, anyhow, bail};
 use serde_json::Value;
 
 use crate::definition::shown;
+use crate::definition::variables::VariableKind;
 use crate::reason::reason;
 use crate::template::Variables;
 
@@ -18,7 +20,8 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub(crate) struct VariableArguments {
-    /// A variable of the job: `name=value` is a string, `name:=json` any JSON; may be given again and again
+    /// A variable of the job: `name=value` is a string, or what its type in the pipeline says, `name:=json` any JSON; may be
+    /// given again and again
     #[arg(long = "var", value_name = "NAME=VALUE")]
     pub given: Vec<String>,
     /// A file that holds the variables as one JSON object, `-`: standard input; what `--var` gives wins
@@ -26,38 +29,72 @@ pub(crate) struct VariableArguments {
     pub file: Option<PathBuf>,
 }
 
+/// Variables as they were given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Given {
+    variables: Variables,
+    /// Names of those that were given as `name=value`.
+    texts: BTreeSet<String>,
+}
+
+impl Given {
+    /// Whether their types matter.
+    pub(crate) fn has_texts(&self) -> bool {
+        !self.texts.is_empty()
+    }
+
+    /// The variables, with what was given as a text read as the type says that the pipeline declares. A text that can't be
+    /// read so stays one: it is refused with all that is wrong besides.
+    pub(crate) fn read_as(mut self, kind_of: impl Fn(&str) -> Option<VariableKind>) -> Variables {
+        for name in &self.texts {
+            if let Some(Value::String(text)) = self.variables.get(name)
+                && let Some(value) = kind_of(name).and_then(|kind| kind.read(text))
+            {
+                self.variables.insert(name.clone(), value);
+            }
+        }
+        self.variables
+    }
+}
+
 impl VariableArguments {
     /// The variables of the file, then those that were given one by one: the last of a name counts.
     ///
     /// # Errors
     /// Where one can't be read; that is wrong usage.
-    pub(crate) fn read(&self) -> Result<Variables> {
+    pub(crate) fn read(&self) -> Result<Given> {
         self.read_from(&mut io::stdin().lock())
     }
 
-    fn read_from(&self, standard_input: &mut dyn Read) -> Result<Variables> {
+    fn read_from(&self, standard_input: &mut dyn Read) -> Result<Given> {
+        let mut texts = BTreeSet::new();
         let mut variables = match &self.file {
             None => Variables::new(),
             Some(path) if path.as_os_str() == "-" => read_object("standard input", standard_input)?,
             Some(path) => read_file(path)?,
         };
         for text in &self.given {
-            let (name, value) = parse(text)?;
+            let (name, value, is_text) = parse(text)?;
+            if is_text {
+                texts.insert(name.clone());
+            } else {
+                texts.remove(&name);
+            }
             variables.insert(name, value);
         }
-        Ok(variables)
+        Ok(Given { variables, texts })
     }
 }
 
-/// `name=value` or `name:=json`; the first `=` ends the name.
-fn parse(text: &str) -> Result<(String, Value)> {
+/// `name=value` or `name:=json`; the first `=` ends the name. True: the former.
+fn parse(text: &str) -> Result<(String, Value, bool)> {
     let Some((name, value)) = text.split_once('=') else {
         bail!(
             "`--var` is `{}`, expected `name=value`, or `name:=json` for other values than strings",
             shown(text)
         );
     };
-    let (name, value) = match name.strip_suffix(':') {
+    let (name, value, is_text) = match name.strip_suffix(':') {
         Some(name) => {
             let value = serde_json::from_str(value).map_err(|error| {
                 anyhow!(
@@ -65,14 +102,14 @@ fn parse(text: &str) -> Result<(String, Value)> {
                     shown(name)
                 )
             })?;
-            (name, value)
+            (name, value, false)
         }
-        None => (name, Value::String(value.to_owned())),
+        None => (name, Value::String(value.to_owned()), true),
     };
     if name.is_empty() {
         bail!("`--var` has no name before `=`, expected `name=value` or `name:=json`");
     }
-    Ok((name.to_owned(), value))
+    Ok((name.to_owned(), value, is_text))
 }
 
 fn read_file(path: &Path) -> Result<Variables> {
@@ -115,7 +152,7 @@ mod tests {
         };
         arguments
             .read_from(&mut standard_input.as_bytes())
-            .map(|variables| Value::Object(variables).to_string())
+            .map(|given| Value::Object(given.variables).to_string())
             .map_err(|error| format!("{error:#}"))
     }
 
@@ -144,6 +181,20 @@ mod tests {
             "",
             r#"{"a":1.10,"b":{"c":[true,null]},"d":"x","e":":=1"}"#,
         );
+    }
+
+    #[test]
+    fn texts_are_read_as_the_type_says() {
+        let arguments = VariableArguments {
+            given: ["a=1", "b=1", "c:=\"1\"", "d=x", "e=1", "e:=\"2\"", "f:=1", "f=2"]
+                .map(str::to_owned)
+                .to_vec(),
+            file: Some(PathBuf::from("-")),
+        };
+        let given = arguments.read_from(&mut r#"{"g": "3"}"#.as_bytes()).unwrap();
+        let kind = |name: &str| (name != "b").then_some(VariableKind::Integer);
+        let expected = r#"{"g":"3","a":1,"b":"1","c":"1","d":"x","e":"2","f":2}"#;
+        assert_eq!(Value::Object(given.read_as(kind)).to_string(), expected);
     }
 
     #[test]

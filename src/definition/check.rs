@@ -14,7 +14,7 @@ use crate::definition::parse::Node;
 use crate::definition::{ON_ERROR, Pipeline, Queue, Task};
 use crate::template::Delimiters;
 
-const PIPELINE_KEYS: [&str; 16] = [
+const PIPELINE_KEYS: [&str; 18] = [
     "tasks",
     "concurrency",
     "queue_limit",
@@ -31,6 +31,8 @@ const PIPELINE_KEYS: [&str; 16] = [
     "timeout",
     "stop_signal",
     "kill_grace",
+    "variables",
+    "strict_variables",
 ];
 
 const TASK_KEYS: [&str; 10] = [
@@ -118,6 +120,7 @@ fn pipeline(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Pipeline
     let continue_running_tasks_after_failure = reader
         .boolean(entries, "continue_running_tasks_after_failure")
         .unwrap_or(false);
+    let intake = reader.intake(entries);
     let timeout = reader.time_limit(entries, "timeout");
     let retention_period_ms = reader.duration(entries, "retention_period");
     if retention_period_ms == Some(0) {
@@ -137,6 +140,7 @@ fn pipeline(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Pipeline
         name: Arc::from(name),
         concurrency,
         queue,
+        intake,
         start_delay_ms,
         continue_running_tasks_after_failure,
         timeout,

@@ -1,7 +1,7 @@
 //! What the definition files say, checked: the types that everything else works with.
 //!
 //! `find` looks for the files, `load` reads them, `parse` turns YAML into nodes that keep the text of every scalar,
-//! `check` turns the nodes into [`Pipelines`] (`fields` and `bounds` read the single keys, `order` the dependencies) and
+//! `check` turns the nodes into [`Pipelines`] (`fields`, `bounds`, `intake` and `variables` read the single keys, `order` the dependencies) and
 //! collects every complaint. Nothing here knows of jobs, processes or the state on disk.
 //!
 //! Surprise: the tasks of a [`Pipeline`] are not kept in file order but in the order in which jobs list them, in
@@ -13,6 +13,7 @@ mod complaint;
 pub(crate) mod duration;
 mod fields;
 mod find;
+pub(crate) mod intake;
 mod load;
 mod names;
 mod order;
@@ -21,6 +22,7 @@ mod parse;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+pub(crate) mod variables;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use std::sync::Arc;
 use self::bounds::{Bounds, TimeLimit};
 pub(crate) use self::complaint::{Complaint, shown};
 pub(crate) use self::find::{Search, find};
+use self::intake::Intake;
 pub(crate) use self::load::{Loaded, load, load_files};
 pub(crate) use self::names::did_you_mean;
 use crate::template::Template;
@@ -45,6 +48,7 @@ pub(crate) struct Pipeline {
     /// Jobs of this pipeline that run at once, at least 1.
     pub concurrency: usize,
     pub queue: Queue,
+    pub intake: Intake,
     /// How long a job waits at least before it starts; 0: not at all.
     pub start_delay_ms: i64,
     /// True: after a failure, tasks that do not depend on the failed one still run.
@@ -107,6 +111,7 @@ impl Pipeline {
             name,
             concurrency: 1,
             queue: Queue::Append { limit: None },
+            intake: Intake::default(),
             start_delay_ms: 0,
             continue_running_tasks_after_failure: false,
             timeout: None,

@@ -3,6 +3,7 @@
 //! Here are the helpers that the tests share; none touches a file.
 
 mod bounds;
+mod intake;
 mod mistakes;
 mod samples;
 mod valid;

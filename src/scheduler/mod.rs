@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::definition::variables::Declared;
 use crate::definition::{Pipelines, shown};
 use crate::job::{Change, JobId, JobStatus, TaskProgress, TaskRef, TaskStatus};
 use crate::timestamp::Timestamp;
@@ -77,12 +78,27 @@ pub(crate) struct EndedJob {
 
 /// A pipeline as clients see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct PipelineView {
     pub pipeline: Arc<str>,
     /// A request now would be accepted.
     pub schedulable: bool,
     /// At least one job of it runs.
     pub running: bool,
+    /// What it expects of its variables.
+    #[serde(skip_serializing_if = "has_no_variables")]
+    pub variables: Arc<Declared>,
+    /// It takes no others.
+    #[serde(skip_serializing_if = "is_false")]
+    pub strict_variables: bool,
+}
+
+fn has_no_variables(declared: &Arc<Declared>) -> bool {
+    declared.variables.is_empty()
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Why a request is refused. The texts are those that clients of the old server show and match.
@@ -335,6 +351,8 @@ impl Scheduler {
                 pipeline: Arc::clone(name),
                 schedulable: (starts || waits) && self.shutdown.is_none() && !self.is_held,
                 running: lane.running > 0,
+                variables: Arc::clone(&lane.pipeline.intake.declared),
+                strict_variables: lane.pipeline.intake.declared.is_strict,
             }
         });
         views.collect()

@@ -4,10 +4,8 @@ use serde_json::Value;
 
 use crate::definition::{ON_ERROR, Pipeline, Task, shown};
 use crate::job::JobId;
-use crate::template::{Scope, Variables};
+use crate::template::{JOB_ID, Scope, Variables, is_reserved};
 
-/// The variable that holds a job's id.
-pub(crate) const JOB_ID: &str = "__jobID";
 /// What `on_error` knows of the task that failed first.
 pub(crate) const FAILED_TASK: [&str; 5] = [
     "failedTaskName",
@@ -16,20 +14,17 @@ pub(crate) const FAILED_TASK: [&str; 5] = [
     "failedTaskStdout",
     "failedTaskStderr",
 ];
-/// Names that begin with this are prunner's to give.
-const RESERVED_PREFIX: &str = "failedTask";
-
-/// Renders every line of every task, without keeping the text.
+/// Holds the variables against what the pipeline declares, and renders every line of every task, without keeping the text.
 ///
 /// # Errors
 /// Every complaint, joined to one sentence for a person.
 pub(super) fn check(pipeline: &Pipeline, job: JobId, variables: &Variables) -> Result<(), String> {
-    let mut complaints = Vec::new();
+    let (mut complaints, missing) = pipeline.intake.declared.complaints(variables);
     for (name, value) in variables {
         if complaints.len() >= MAX_COMPLAINTS {
             break;
         }
-        if name == JOB_ID || name.starts_with(RESERVED_PREFIX) {
+        if is_reserved(name) {
             complaints.push(format!("variable name `{}` is reserved", shown(name)));
         }
         if holds_nul(name) || value_holds_nul(value) {
@@ -47,19 +42,21 @@ pub(super) fn check(pipeline: &Pipeline, job: JobId, variables: &Variables) -> R
             &Scope {
                 variables,
                 given: &given,
-                later: &[],
+                // That they are missing is said already.
+                later: &missing,
             },
             &mut complaints,
         );
     }
     if let Some(task) = &pipeline.on_error {
+        let later = [&missing[..], &FAILED_TASK].concat();
         check_task(
             task,
             ON_ERROR,
             &Scope {
                 variables,
                 given: &given,
-                later: &FAILED_TASK,
+                later: &later,
             },
             &mut complaints,
         );

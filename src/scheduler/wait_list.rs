@@ -46,13 +46,16 @@ impl Scheduler {
     fn restore_waiting(&mut self, now: Timestamp, mut record: JobRecord) {
         let fitting = match self.pipelines.get(&record.pipeline) {
             None => Err(format!("pipeline {:?} is not defined any more", &*record.pipeline)),
-            Some(pipeline) => variables::check(pipeline, record.id, &record.variables)
-                .map(|()| Arc::clone(pipeline))
-                .map_err(|complaints| format!("its variables no longer fit: {complaints}")),
+            Some(pipeline) => {
+                let variables = pipeline.intake.declared.complete(Arc::clone(&record.variables));
+                variables::check(pipeline, record.id, &variables)
+                    .map(|()| (Arc::clone(pipeline), variables))
+                    .map_err(|complaints| format!("its variables no longer fit: {complaints}"))
+            }
         };
         match fitting {
             Err(reason) => self.end_unfit(now, &record, JobStatus::Canceled, reason),
-            Ok(pipeline) => {
+            Ok((pipeline, variables)) => {
                 let not_before_ms = record.start_after_ms.and_then(|start_after_ms| {
                     // The clock may have been set back in between: what is left is at most the delay.
                     let delay_ms = start_after_ms.saturating_sub(record.created_ms).max(0);
@@ -61,8 +64,9 @@ impl Scheduler {
                 });
                 let tasks = task_records(&pipeline);
                 let delay_is_over = not_before_ms.is_none() && record.start_after_ms.is_some();
-                if tasks != record.tasks {
+                if tasks != record.tasks || variables != record.variables {
                     record.tasks = tasks;
+                    record.variables = variables;
                     self.orders.push(Order::Save(Change::Job(Box::new(record.clone()))));
                 }
                 if delay_is_over {
@@ -92,7 +96,7 @@ impl Scheduler {
         &mut self,
         now: Timestamp,
         id: JobId,
-        request: ScheduleRequest,
+        mut request: ScheduleRequest,
     ) -> Result<(), ScheduleError> {
         if self.shutdown.is_some() {
             return Err(ScheduleError::ShuttingDown);
@@ -100,6 +104,7 @@ impl Scheduler {
         let Some(pipeline) = self.pipelines.get(request.pipeline.as_str()).cloned() else {
             return Err(ScheduleError::UnknownPipeline(request.pipeline));
         };
+        request.variables = pipeline.intake.declared.complete(request.variables);
         variables::check(&pipeline, id, &request.variables).map_err(ScheduleError::BadVariables)?;
 
         let lane = &self.lanes[&pipeline.name];

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::group::{ProcessTable, timespec_until};
 use super::*;
 use crate::definition::bounds::{Bounds, StopSignal};
+use crate::definition::intake::Intake;
 use crate::definition::{Pipeline, Queue, Task};
 use crate::job::TaskRef;
 use crate::scheduler::{Failure, Outcome, TaskExit, TaskStart};
@@ -161,6 +162,7 @@ fn pipeline(task: Task) -> Pipeline {
         name: "release".into(),
         concurrency: 1,
         queue: Queue::Append { limit: None },
+        intake: Intake::default(),
         start_delay_ms: 0,
         continue_running_tasks_after_failure: false,
         timeout: None,

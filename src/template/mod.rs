@@ -21,6 +21,16 @@ use render::quote;
 /// The variables of a job, in the order of the request.
 pub(crate) type Variables = serde_json::Map<String, Value>;
 
+/// The variable that holds a job's id.
+pub(crate) const JOB_ID: &str = "__jobID";
+/// Names that begin with this are prunner's to give.
+const RESERVED_PREFIX: &str = "failedTask";
+
+/// Whether the name is prunner's to give.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    name == JOB_ID || name.starts_with(RESERVED_PREFIX)
+}
+
 /// Which marks begin an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delimiters {

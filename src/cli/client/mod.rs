@@ -12,6 +12,7 @@ pub(crate) mod interrupt;
 pub(crate) mod job;
 pub(crate) mod patience;
 
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::cli::client::job::Job;
 use crate::cli::output::{Failure, Status};
 use crate::clock::wall_ms;
 use crate::config::{Config, GetVariable, TOKEN_VARIABLE, reachable_address};
+use crate::definition::variables::VariableKind;
 use crate::definition::{did_you_mean, shown};
 use crate::reason::reason;
 use crate::secret::IfMissing;
@@ -284,6 +286,19 @@ impl Client {
         } else {
             suggestion
         }
+    }
+
+    /// The types of the variables that a pipeline declares, by their names.
+    pub(crate) fn variable_kinds(&self, pipeline: &str) -> Result<BTreeMap<String, VariableKind>, ClientError> {
+        let answer: Value = parse(&self.pipelines()?)?;
+        let pipelines = answer["pipelines"].as_array().ok_or_else(foreign)?;
+        let found = pipelines.iter().find(|found| found["pipeline"] == pipeline);
+        let variables = found.and_then(|found| found["variables"].as_object());
+        let kind = |(name, keys): (&String, &Value)| {
+            let kind = keys["type"].as_str().and_then(VariableKind::from_name)?;
+            Some((name.clone(), kind))
+        };
+        Ok(variables.into_iter().flatten().filter_map(kind).collect())
     }
 
     pub(crate) fn pipeline_names(&self) -> Result<Vec<String>, ClientError> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::random::Random;
 use crate::definition::bounds::{Bounds, Retry, StopSignal, TimeLimit};
+use crate::definition::intake::Intake;
 use crate::definition::{Pipeline, Queue, Task};
 use crate::template::{Delimiters, Template};
 
@@ -207,6 +208,7 @@ impl Shape {
             name: name.into(),
             concurrency: self.concurrency,
             queue: self.queue,
+            intake: Intake::default(),
             start_delay_ms: self.delay_ms,
             continue_running_tasks_after_failure: self.keeps_going,
             timeout: self.timeout_ms.map(TimeLimit::for_tests),

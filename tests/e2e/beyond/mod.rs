@@ -3,6 +3,7 @@
 mod retries;
 mod stopping;
 mod timeouts;
+mod variables;
 
 use serde_json::{Value, json};
 
