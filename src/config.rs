@@ -22,7 +22,7 @@ pub(crate) const TOKEN_VARIABLE: &str = "PRUNNER_TOKEN";
 pub(crate) const MARK_VARIABLE: &str = "PRUNNER_MARK";
 
 /// All variables that mean something to prunner itself. No task gets them from prunner's environment.
-pub(crate) const OWN_VARIABLES: [&str; 16] = [
+pub(crate) const OWN_VARIABLES: [&str; 17] = [
     ADDRESS_VARIABLE,
     "PRUNNER_PATH",
     "PRUNNER_PATTERN",
@@ -35,6 +35,7 @@ pub(crate) const OWN_VARIABLES: [&str; 16] = [
     "PRUNNER_MAX_TASKS",
     "PRUNNER_KILL_GRACE",
     "PRUNNER_SHELL",
+    "PRUNNER_LOG_LIMIT",
     "PRUNNER_VERBOSE",
     "PRUNNER_DISABLE_ANSI",
     TOKEN_VARIABLE,
@@ -85,6 +86,11 @@ pub(crate) struct Flags {
     #[arg(help = "Shell of the tasks whose definition names none [env: PRUNNER_SHELL] [default: sh]")]
     #[arg(long, global = true, value_name = "SHELL")]
     shell: Option<OsString>,
+    #[arg(
+        help = "Output kept of each stream of a task, as in `50MB`, and its end; `none`: all [env: PRUNNER_LOG_LIMIT] [default: none]"
+    )]
+    #[arg(long, global = true, value_name = "SIZE")]
+    log_limit: Option<OsString>,
     #[arg(help = "Log more [env: PRUNNER_VERBOSE]")]
     #[arg(short, long, global = true, value_name = "BOOLEAN", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     verbose: Option<OsString>,
@@ -124,6 +130,8 @@ pub(crate) struct Config {
     pub kill_grace_ms: i64,
     /// Program and arguments; never empty.
     pub shell: Vec<String>,
+    /// Bytes; `NO_LIMIT`: none.
+    pub log_limit: u64,
     pub verbose: bool,
     pub disable_ansi: bool,
 }
@@ -149,6 +157,7 @@ impl Config {
             max_tasks: find(&flags.max_tasks, "max-tasks", "64").and_then(count)?,
             kill_grace_ms: find(&flags.kill_grace, "kill-grace", "2s").and_then(|setting| duration(setting, 0))?,
             shell: vec![find(&flags.shell, "shell", "sh").and_then(text)?],
+            log_limit: find(&flags.log_limit, "log-limit", "none").and_then(log_limit)?,
             verbose: find(&flags.verbose, "verbose", "false").and_then(boolean)?,
             disable_ansi: find(&flags.disable_ansi, "disable-ansi", "false").and_then(boolean)?,
         })
@@ -312,6 +321,12 @@ fn duration(setting: Setting, minimum_ms: i64) -> Result<i64> {
     Ok(duration_ms)
 }
 
+fn log_limit(setting: Setting) -> Result<u64> {
+    let origin = setting.origin.clone();
+    let value = text(setting)?;
+    definition::bounds::log_limit(&value).map_err(|what| anyhow!("`{origin}` is {what}"))
+}
+
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory, Parser};
@@ -367,6 +382,7 @@ mod tests {
             max_tasks: 64,
             kill_grace_ms: 2000,
             shell: vec!["sh".to_owned()],
+            log_limit: u64::MAX,
             verbose: false,
             disable_ansi: false,
         };
@@ -395,6 +411,7 @@ mod tests {
             ("PRUNNER_MAX_TASKS", "1"),
             ("PRUNNER_KILL_GRACE", "0"),
             ("PRUNNER_SHELL", "bash"),
+            ("PRUNNER_LOG_LIMIT", "50MB"),
             ("PRUNNER_VERBOSE", "1"),
             ("PRUNNER_DISABLE_ANSI", "TRUE"),
         ];
@@ -412,6 +429,7 @@ mod tests {
             max_tasks: 1,
             kill_grace_ms: 0,
             shell: vec!["bash".to_owned()],
+            log_limit: 50_000_000,
             verbose: true,
             disable_ansi: true,
         };
@@ -431,6 +449,7 @@ mod tests {
             "--max-tasks=7",
             "--kill-grace=1.5s",
             "--shell=dash",
+            "--log-limit=1KiB",
             "--verbose=0",
             "--disable-ansi=false",
         ];
@@ -448,6 +467,7 @@ mod tests {
             max_tasks: 7,
             kill_grace_ms: 1500,
             shell: vec!["dash".to_owned()],
+            log_limit: 1_024,
             verbose: false,
             disable_ansi: false,
         };
@@ -521,6 +541,30 @@ mod tests {
             &[],
             |config| config.kill_grace_ms,
             "`--kill-grace` is `9999999d`, which is too long; expected at most `106751d`",
+        );
+    }
+
+    #[test]
+    fn sizes() {
+        let limit = |config: Config| config.log_limit;
+        check(
+            &["--log-limit=none"],
+            &[("PRUNNER_LOG_LIMIT", "1MB")],
+            limit,
+            &u64::MAX.to_string(),
+        );
+        check(
+            &[],
+            &[("PRUNNER_LOG_LIMIT", "0")],
+            limit,
+            "`PRUNNER_LOG_LIMIT` is `0`; expected a size of at least 1 byte, or `none`",
+        );
+        check(
+            &["--log-limit=1M"],
+            &[],
+            limit,
+            "`--log-limit` is `1M`, whose unit `M` is not known; expected a number of bytes, also with `kB`, `MB`, `GB` \
+             (powers of 1000), `KiB`, `MiB` or `GiB` (of 1024), as in `50MB`",
         );
     }
 
@@ -605,7 +649,7 @@ mod tests {
     fn every_flag_names_its_variable() {
         let command = TestCli::command();
         let flags: Vec<_> = command.get_arguments().collect();
-        assert_eq!(flags.len(), 14);
+        assert_eq!(flags.len(), 15);
         for flag in flags {
             let variable = variable_name(flag.get_long().unwrap());
             assert!(OWN_VARIABLES.contains(&variable.as_str()), "{variable}");

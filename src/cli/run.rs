@@ -20,6 +20,7 @@ use crate::cli::serve::{data_directory, recover, search};
 use crate::cli::variables::VariableArguments;
 use crate::clock::Clock;
 use crate::config::{Config, GetVariable, MARK_VARIABLE};
+use crate::definition::bounds::NO_LIMIT;
 use crate::definition::{self, Loaded, Pipeline, Queue, did_you_mean, shown};
 use crate::health::Health;
 use crate::job::{Change, JobId, JobRecord, JobStatus, TaskStatus};
@@ -118,7 +119,7 @@ pub(crate) fn run(config: &Config, arguments: &RunArguments, variable: GetVariab
     let for_log = Arc::clone(&display);
     log::redirect(move |line| for_log.line(line.to_owned()));
 
-    let scratch = Scratch::make_if_needed(&pipeline, id, kept.is_some())?;
+    let scratch = Scratch::make_if_needed(&pipeline, id, config, kept.is_some())?;
     let settings = Settings {
         logs: kept.as_ref().map_or_else(
             || scratch.as_ref().map(|scratch| scratch.path.clone()),
@@ -130,6 +131,7 @@ pub(crate) fn run(config: &Config, arguments: &RunArguments, variable: GetVariab
             |kept| Mark::Data(kept.path().to_owned()),
         ),
         shell: config.shell.clone(),
+        log_limit: config.log_limit,
         environment,
     };
     let exits = events.clone();
@@ -295,15 +297,25 @@ impl Kept {
     }
 }
 
-/// A directory for outputs that `on_error` needs, which goes with this.
+/// A directory for outputs that `on_error` or a further attempt needs, which goes with this.
 struct Scratch {
     path: PathBuf,
 }
 
 impl Scratch {
-    fn make_if_needed(pipeline: &Pipeline, id: JobId, is_kept: bool) -> Result<Option<Scratch>, Failure> {
-        let needs_it = pipeline.on_error.as_ref().is_some_and(|task| !task.is_marker());
-        if !needs_it || is_kept {
+    fn make_if_needed(
+        pipeline: &Pipeline,
+        id: JobId,
+        config: &Config,
+        is_kept: bool,
+    ) -> Result<Option<Scratch>, Failure> {
+        let tells = pipeline.on_error.as_ref().is_some_and(|task| !task.is_marker());
+        // What an attempt has printed counts towards the limit of the next.
+        let counts = pipeline.tasks.iter().any(|task| {
+            let limit = task.bounds.log_limit.unwrap_or(config.log_limit);
+            task.bounds.retry.is_some() && limit != NO_LIMIT
+        });
+        if !(tells || counts) || is_kept {
             return Ok(None);
         }
         let path = env::temp_dir().join(format!("prunner-run-{id}"));
@@ -312,7 +324,7 @@ impl Scratch {
             .create(&path)
             .map_err(|error: io::Error| {
                 Failure::usage(format!(
-                    "failed to make `{}` for outputs that `on_error` needs: {}",
+                    "failed to make `{}` for outputs that are needed later: {}",
                     path.display(),
                     reason(&error)
                 ))

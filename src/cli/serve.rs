@@ -132,6 +132,7 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
         observer: None,
         mark: Mark::Data(data),
         shell: config.shell.clone(),
+        log_limit: config.log_limit,
         environment,
     };
     let exits = events.clone();

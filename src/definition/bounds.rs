@@ -1,4 +1,5 @@
-//! How long a task may run, how it is stopped, and how often it is tried: the types, and the keys that say so.
+//! How long a task may run, how it is stopped, how often it is tried, how much of its output is kept: the types, and the
+//! keys that say so.
 //!
 //! Unaware of clocks and processes. Surprise: a time limit keeps its text, for a message says `timed out after 600s` where
 //! the file says `600s`.
@@ -6,9 +7,9 @@
 use std::fmt;
 
 use crate::definition::complaint::shown;
-use crate::definition::duration;
 use crate::definition::fields::{Reader, described, field};
 use crate::definition::parse::{Kind, Node};
+use crate::definition::{duration, size};
 
 const RETRY_KEYS: [&str; 5] = ["max", "delay", "backoff", "max_delay", "exit_codes"];
 
@@ -31,6 +32,23 @@ pub(crate) struct Bounds {
     /// A failure elsewhere in its job lets it end.
     pub uninterruptible: bool,
     pub retry: Option<Retry>,
+    /// Bytes that are kept of the beginning of each stream; `None`: as many as prunner's own limit says.
+    pub log_limit: Option<u64>,
+}
+
+/// What a log limit is where there is none.
+pub(crate) const NO_LIMIT: u64 = u64::MAX;
+
+/// Reads a log limit; the error goes behind "has the `log_limit` …".
+pub(crate) fn log_limit(text: &str) -> Result<u64, String> {
+    match size::parse(text) {
+        Ok(0) => Err(format!(
+            "`{}`; expected a size of at least 1 byte, or `none`",
+            shown(text)
+        )),
+        Err(_) if text.trim() == "none" => Ok(NO_LIMIT),
+        other => other,
+    }
 }
 
 /// A duration, printed as the file has it.
@@ -129,6 +147,7 @@ impl Reader<'_> {
             kill_grace_ms: self.duration(entries, "kill_grace").or(shared.kill_grace_ms),
             uninterruptible: self.boolean(entries, "interruptible") == Some(false),
             retry: self.retry(entries),
+            log_limit: self.log_limit(entries).or(shared.log_limit),
         }
     }
 
@@ -137,6 +156,7 @@ impl Reader<'_> {
         Bounds {
             stop_signal: self.stop_signal(entries).unwrap_or_default(),
             kill_grace_ms: self.duration(entries, "kill_grace"),
+            log_limit: self.log_limit(entries),
             ..Bounds::default()
         }
     }
@@ -163,6 +183,21 @@ impl Reader<'_> {
             ms,
             text: text.trim().to_owned(),
         })
+    }
+
+    fn log_limit(&mut self, entries: &[(String, Node)]) -> Option<u64> {
+        let node = field(entries, "log_limit")?;
+        let Node::Scalar {
+            kind: Kind::Number | Kind::Text,
+            text,
+        } = node
+        else {
+            self.unexpected(node, "log_limit", "a size such as `50MB` or `64KiB`, or `none`");
+            return None;
+        };
+        log_limit(text)
+            .map_err(|what| self.error(format!("has the `log_limit` {what}")))
+            .ok()
     }
 
     fn stop_signal(&mut self, entries: &[(String, Node)]) -> Option<StopSignal> {

@@ -14,7 +14,7 @@ use crate::definition::parse::Node;
 use crate::definition::{ON_ERROR, Pipeline, Queue, Task};
 use crate::template::Delimiters;
 
-const PIPELINE_KEYS: [&str; 18] = [
+const PIPELINE_KEYS: [&str; 19] = [
     "tasks",
     "concurrency",
     "queue_limit",
@@ -31,11 +31,12 @@ const PIPELINE_KEYS: [&str; 18] = [
     "timeout",
     "stop_signal",
     "kill_grace",
+    "log_limit",
     "variables",
     "strict_variables",
 ];
 
-const TASK_KEYS: [&str; 10] = [
+const TASK_KEYS: [&str; 11] = [
     "script",
     "depends_on",
     "allow_failure",
@@ -46,9 +47,10 @@ const TASK_KEYS: [&str; 10] = [
     "kill_grace",
     "interruptible",
     "retry",
+    "log_limit",
 ];
 
-const ON_ERROR_KEYS: [&str; 8] = [
+const ON_ERROR_KEYS: [&str; 9] = [
     "script",
     "env",
     "shell",
@@ -57,6 +59,7 @@ const ON_ERROR_KEYS: [&str; 8] = [
     "kill_grace",
     "interruptible",
     "retry",
+    "log_limit",
 ];
 
 /// A log is named after its task, with an ending: file names have at most 255 bytes.

@@ -100,7 +100,7 @@ fn unknown_form(text: &str) -> String {
 }
 
 /// `None` where it is more than can be counted.
-fn amount(whole: &str, fraction: &str, scale: u128) -> Option<u128> {
+pub(super) fn amount(whole: &str, fraction: &str, scale: u128) -> Option<u128> {
     let whole = if whole.is_empty() {
         0
     } else {
@@ -118,7 +118,7 @@ fn amount(whole: &str, fraction: &str, scale: u128) -> Option<u128> {
         .checked_add((part * scale).div_ceil(parts_of_one))
 }
 
-fn split_where(text: &str, ends: impl Fn(char) -> bool) -> (&str, &str) {
+pub(super) fn split_where(text: &str, ends: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(ends).unwrap_or(text.len()))
 }
 

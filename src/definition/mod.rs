@@ -18,6 +18,7 @@ mod load;
 mod names;
 mod order;
 mod parse;
+pub(crate) mod size;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -19,6 +19,7 @@
 //! its grace is over. The surprise: a report may come from any thread, and for a task that can't be killed
 //! (`Workers::abandon`) it comes while the worker still waits.
 
+mod cut;
 mod environment;
 mod follow;
 mod group;
@@ -55,6 +56,8 @@ pub(crate) struct Settings {
     pub mark: Mark,
     /// The shell of tasks that name none, with the arguments that stand before `-c`.
     pub shell: Vec<String>,
+    /// For tasks that name none: bytes that are kept of the beginning of each stream.
+    pub log_limit: u64,
     /// What tasks begin with: no secret in it.
     pub environment: Vec<(OsString, OsString)>,
 }

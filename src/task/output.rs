@@ -2,7 +2,8 @@
 //!
 //! Unaware of processes. A log, and the directory of its job, is made at its first byte: making two files for each task
 //! would halve the rate of jobs. What can't be written is dropped and counted, and the task goes on; one that prints
-//! faster than the disk takes it is slowed down by its pipe. The surprise: a pipe may stay open after the task, in the
+//! faster than the disk takes it is slowed down by its pipe. Of a stream with a limit, the end is written when all is read
+//! (`cut.rs`). The surprise: a pipe may stay open after the task, in the
 //! hands of a process in the background, so reading ends with the pipe or when the readers are told to cut it off.
 
 use std::collections::BTreeSet;
@@ -22,8 +23,10 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::{Errno, ioctl_fionread};
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use super::cut::Cut;
 use super::follow::Followers;
 use super::{Observer, Settings, StreamKind, lock, log_path};
+use crate::definition::bounds::NO_LIMIT;
 use crate::job::TaskRef;
 use crate::reason::reason;
 use crate::waker::Waker;
@@ -130,12 +133,14 @@ impl Output {
         Arc::clone(&self.shared.cutter)
     }
 
-    /// Returns what the task is to print to: standard output and standard error. Close them after its start, or its output
+    /// Returns what the task is to print to: standard output and standard error, of each of which the log keeps so many bytes
+    /// and the end. Close them after its start, or its output
     /// has no end.
     pub(super) fn start(
         &mut self,
         task: TaskRef,
         task_name: &Arc<str>,
+        limit: u64,
         settings: &Settings,
         followers: &Arc<Followers>,
     ) -> io::Result<[OwnedFd; 2]> {
@@ -144,7 +149,7 @@ impl Output {
         *lock(&self.shared.ends) = [None, None];
         for (stream, pipe) in [(StreamKind::Stdout, stdout.0), (StreamKind::Stderr, stderr.0)] {
             self.shared.cutter.wakers[stream as usize].clear();
-            let log = Log::new(task, task_name, stream, settings, followers);
+            let log = Log::new(task, task_name, stream, settings, followers).limited(limit);
             let orders = self.readers[stream as usize].orders.as_ref();
             orders
                 .expect("readers end with the worker")
@@ -285,6 +290,7 @@ fn read_for_ever(stream: StreamKind, orders: &Receiver<Order>, shared: &Shared) 
     while let Ok(Order { pipe, mut log }) = orders.recv() {
         let was_cut = copy(&pipe, &mut log, &mut buffer, &shared.cutter, waker);
         drop(pipe);
+        log.finish();
         let end = StreamEnd {
             was_cut,
             dropped_bytes: log.dropped_bytes,
@@ -343,6 +349,10 @@ struct Log {
     observer: Option<Observer>,
     task_name: Arc<str>,
     file: Option<File>,
+    /// `None`: all of it is kept.
+    cut: Option<Cut>,
+    /// The byte that was written last.
+    last: Option<u8>,
     dropped_bytes: u64,
     why: String,
     task: TaskRef,
@@ -364,6 +374,8 @@ impl Log {
             observer: settings.observer.clone(),
             task_name: Arc::clone(task_name),
             file: None,
+            cut: None,
+            last: None,
             dropped_bytes: 0,
             why: String::new(),
             task,
@@ -372,8 +384,50 @@ impl Log {
         }
     }
 
-    /// What can't be written is dropped and counted. The next call tries again: a disk that is full may have room then.
+    /// Of so many bytes; what an earlier attempt has printed counts too.
+    fn limited(mut self, limit: u64) -> Log {
+        if limit != NO_LIMIT {
+            let file = self.path.as_ref().and_then(|path| fs::metadata(path).ok());
+            self.cut = Some(Cut::new(limit, file.map_or(0, |file| file.len())));
+        }
+        self
+    }
+
     fn write(&mut self, bytes: &[u8]) {
+        let bytes = match &mut self.cut {
+            None => bytes,
+            Some(cut) => cut.take(bytes),
+        };
+        if !bytes.is_empty() {
+            self.put(bytes);
+        }
+    }
+
+    /// Nothing more comes: writes what was held back.
+    fn finish(&mut self) {
+        let Some(cut) = self.cut.take() else { return };
+        let (marker, end) = cut.end();
+        if let Some(marker) = marker {
+            let line_end = if self.is_within_a_line() { "\n" } else { "" };
+            self.put(format!("{line_end}{marker}").as_bytes());
+        }
+        for part in end.into_iter().filter(|part| !part.is_empty()) {
+            self.put(part);
+        }
+    }
+
+    /// Whether what was written so far, perhaps by an earlier attempt, ends without a line end.
+    fn is_within_a_line(&self) -> bool {
+        let before = || {
+            let path = self.path.as_ref()?;
+            read_end(path, 0).ok()?.last().copied()
+        };
+        self.last.or_else(before).is_some_and(|byte| byte != b'\n')
+    }
+
+    /// What can't be written is dropped and counted. The next call tries again: a disk that is full may have room then.
+    fn put(&mut self, bytes: &[u8]) {
+        self.last = bytes.last().copied();
         if let Some(path) = &self.path {
             let mut written = 0;
             if let Err(error) = write_to(path, &mut self.file, bytes, &mut written) {
@@ -416,9 +470,7 @@ pub(super) fn append_line(
     text: &str,
 ) {
     let mut log = Log::new(task, task_name, StreamKind::Stderr, settings, followers);
-    let end = log.path.as_ref().and_then(|path| read_end(path, 0).ok());
-    let breaks = end.is_some_and(|end| end.last().is_some_and(|&byte| byte != b'\n'));
-    let line_end = if breaks { "\n" } else { "" };
+    let line_end = if log.is_within_a_line() { "\n" } else { "" };
     log.write(format!("{line_end}{text}\n").as_bytes());
 }
 
@@ -530,14 +582,19 @@ mod tests {
             observer: None,
             mark: Mark::Inherited(OsString::new()),
             shell: Vec::new(),
+            log_limit: NO_LIMIT,
             environment: Vec::new(),
         };
-        let held = output.start(task, &"build".into(), &settings, &followers).unwrap();
+        let held = output
+            .start(task, &"build".into(), NO_LIMIT, &settings, &followers)
+            .unwrap();
         let [note] = output.finish(&Starts::default()).try_into().unwrap();
         assert!(note.starts_with("output was cut off"), "{note}");
         drop(held);
 
-        let pipes = output.start(task, &"build".into(), &settings, &followers).unwrap();
+        let pipes = output
+            .start(task, &"build".into(), NO_LIMIT, &settings, &followers)
+            .unwrap();
         // A wake that is left over would make the readers spin.
         for waker in &output.shared.cutter.wakers {
             let mut ready = [PollFd::new(waker, PollFlags::IN)];

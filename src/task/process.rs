@@ -319,7 +319,8 @@ pub(super) fn run(
         Ok(launch) => launch,
         Err(why) => return not_started(why),
     };
-    let pipes = match output.start(start.task, &task.name, &context.settings, &context.followers) {
+    let limit = task.bounds.log_limit.unwrap_or(context.settings.log_limit);
+    let pipes = match output.start(start.task, &task.name, limit, &context.settings, &context.followers) {
         Ok(pipes) => pipes,
         Err(error) => return not_started(format!("failed to make a pipe: {}", reason(&error))),
     };

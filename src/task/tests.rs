@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::group::{ProcessTable, timespec_until};
 use super::*;
-use crate::definition::bounds::{Bounds, StopSignal};
+use crate::definition::bounds::{Bounds, NO_LIMIT, StopSignal};
 use crate::definition::intake::Intake;
 use crate::definition::{Pipeline, Queue, Task};
 use crate::job::TaskRef;
@@ -50,6 +50,7 @@ impl Bed {
             observer: None,
             mark: Mark::Data(directory.clone()),
             shell: vec!["sh".to_owned()],
+            log_limit: NO_LIMIT,
             environment: std::env::vars_os().collect(),
         };
         change(&mut settings);

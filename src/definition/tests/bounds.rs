@@ -1,7 +1,7 @@
 //! The keys of time limits, stops and further attempts.
 
 use super::{check_pipeline, check_task, with_keys, with_task};
-use crate::definition::bounds::{Bounds, Retry, StopSignal, TimeLimit};
+use crate::definition::bounds::{Bounds, NO_LIMIT, Retry, StopSignal, TimeLimit};
 
 fn limit(ms: i64, text: &str) -> TimeLimit {
     TimeLimit {
@@ -14,7 +14,7 @@ fn limit(ms: i64, text: &str) -> TimeLimit {
 fn without_them_nothing_changes() {
     for keys in [
         "",
-        "timeout: ~, stop_signal: ~, kill_grace: ~, interruptible: ~, retry: ~",
+        "timeout: ~, stop_signal: ~, kill_grace: ~, interruptible: ~, retry: ~, log_limit: ~",
         "interruptible: true, stop_signal: SIGINT",
     ] {
         assert_eq!(with_task(keys).bounds, Bounds::default(), "{keys}");
@@ -25,14 +25,15 @@ fn without_them_nothing_changes() {
 #[test]
 fn the_keys_of_a_task_win_over_the_pipelines() {
     let pipeline = with_keys(
-        "timeout: 1h\nstop_signal: SIGTERM\nkill_grace: 30s\n\
-         tasks: {a: {}, b: {timeout: 600s, stop_signal: SIGHUP, kill_grace: 0, interruptible: false}}\n\
+        "timeout: 1h\nstop_signal: SIGTERM\nkill_grace: 30s\nlog_limit: 50MB\n\
+         tasks: {a: {}, b: {timeout: 600s, stop_signal: SIGHUP, kill_grace: 0, interruptible: false, log_limit: 1KiB}}\n\
          on_error: {timeout: 1m}",
     );
     assert_eq!(pipeline.timeout, Some(limit(3_600_000, "1h")));
     let shared = Bounds {
         stop_signal: StopSignal::for_tests(15),
         kill_grace_ms: Some(30_000),
+        log_limit: Some(50_000_000),
         ..Bounds::default()
     };
     assert_eq!(pipeline.tasks[0].bounds, shared);
@@ -42,6 +43,7 @@ fn the_keys_of_a_task_win_over_the_pipelines() {
         kill_grace_ms: Some(0),
         uninterruptible: true,
         retry: None,
+        log_limit: Some(1_024),
     };
     assert_eq!(pipeline.tasks[1].bounds, own);
     let on_error = Bounds {
@@ -124,7 +126,7 @@ fn wrong_stops() {
             "W has the unknown key `interruptible`, which is ignored; expected one of `tasks`, `concurrency`, `queue_limit`, \
            `queue_strategy`, `queue_partition_limit`, `start_delay`, `continue_running_tasks_after_failure`, \
            `retention_period`, `retention_count`, `env`, `on_error`, `shell`, `delimiters`, `timeout`, `stop_signal`, \
-           `kill_grace`, `variables`, `strict_variables`",
+           `kill_grace`, `log_limit`, `variables`, `strict_variables`",
         ],
     );
 }
@@ -187,5 +189,47 @@ fn wrong_attempts() {
         &[
             "W has both `retry` and `allow_failure`, but a failure that is allowed is no reason to try again; `retry` is ignored, remove one of them",
         ],
+    );
+}
+
+#[test]
+fn log_limits() {
+    for (text, expected) in [
+        ("50000000", 50_000_000),
+        ("50MB", 50_000_000),
+        ("'2KiB'", 2_048),
+        ("none", NO_LIMIT),
+    ] {
+        assert_eq!(
+            with_task(&format!("log_limit: {text}")).bounds.log_limit,
+            Some(expected),
+            "{text}"
+        );
+    }
+    let pipeline = with_keys("log_limit: 1MB\ntasks: {a: {log_limit: none}}\non_error: {log_limit: 3}");
+    assert_eq!(pipeline.tasks[0].bounds.log_limit, Some(NO_LIMIT));
+    assert_eq!(pipeline.on_error.unwrap().bounds.log_limit, Some(3));
+}
+
+#[test]
+fn wrong_log_limits() {
+    check_task(
+        "log_limit: 50M",
+        &[
+            "E has the `log_limit` `50M`, whose unit `M` is not known; expected a number of bytes, also with `kB`, `MB`, \
+           `GB` (powers of 1000), `KiB`, `MiB` or `GiB` (of 1024), as in `50MB`",
+        ],
+    );
+    check_task(
+        "log_limit: 0",
+        &["E has the `log_limit` `0`; expected a size of at least 1 byte, or `none`"],
+    );
+    check_task(
+        "log_limit: [1MB]",
+        &["E has a list as `log_limit`; expected a size such as `50MB` or `64KiB`, or `none`"],
+    );
+    check_pipeline(
+        "log_limit: true",
+        &["E has the boolean `true` as `log_limit`; expected a size such as `50MB` or `64KiB`, or `none`"],
     );
 }

@@ -79,6 +79,7 @@ impl Course {
 
     fn to_bounds(&self) -> Bounds {
         Bounds {
+            log_limit: None,
             timeout: self.timeout_ms.map(TimeLimit::for_tests),
             stop_signal: StopSignal::for_tests(self.signal),
             kill_grace_ms: self.grace_ms,

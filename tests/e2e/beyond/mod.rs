@@ -1,5 +1,6 @@
-//! Time limits, ways to stop and further attempts, sentence by sentence.
+//! What bounds tasks, jobs and what is kept of them, sentence by sentence.
 
+mod log_limits;
 mod retries;
 mod stopping;
 mod timeouts;

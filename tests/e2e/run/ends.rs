@@ -117,7 +117,7 @@ fn on_error_has_the_outputs_and_they_do_not_outlive_it() {
 
     let output = space.run_with(&["run", "p"], &[("TMPDIR", "/nonexistent")]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
-    assert!(stderr(&output).contains("for outputs that `on_error` needs: no such file or directory"));
+    assert!(stderr(&output).contains("for outputs that are needed later: no such file or directory"));
 }
 
 #[test]

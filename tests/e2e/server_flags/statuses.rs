@@ -184,6 +184,7 @@ fn version_and_help_in_any_set_up() {
                 "max-tasks",
                 "kill-grace",
                 "shell",
+                "log-limit",
                 "verbose",
                 "disable-ansi",
             ]) {
