@@ -39,6 +39,8 @@ pub(crate) struct Entry {
     pub pipeline: Arc<str>,
     pub status: JobStatus,
     pub content: Content,
+    /// Of everything, when this changed last; 0: it was there at the start.
+    pub revision: u64,
 }
 
 /// What is known of a job, shared: a copy is taken out of the lock, and looked at there.
@@ -73,6 +75,7 @@ impl Image {
             pipeline,
             status,
             content: Content::Ended(json),
+            revision: 0,
         });
     }
 
@@ -96,6 +99,7 @@ impl Image {
                     record: (**record).clone(),
                     json: OnceLock::new(),
                 })),
+                revision: self.revision,
             }),
             Change::Forget { job } => {
                 if let Some(number) = self.numbers.remove(job) {
@@ -122,6 +126,7 @@ impl Image {
         let live = Arc::make_mut(live);
         live.json = OnceLock::new();
         live.record.apply(change);
+        entry.revision = self.revision;
         entry.status = live.record.status;
         if entry.status.has_ended() {
             let json = live.record.to_json().into();

@@ -154,24 +154,34 @@ fn list_texts(pipelines: &[PipelineView], jobs: Vec<Arc<str>>) -> Vec<Arc<str>> 
 /// Whether the client has what this tag stands for. Tags are compared without their weakness, as RFC 9110 has it; none of
 /// ours holds a comma.
 fn is_known(head: &Head, tag: &str) -> bool {
+    tags(head).any(|known| known == "*" || known == tag)
+}
+
+fn tags(head: &Head) -> impl Iterator<Item = &str> {
     head.headers
         .iter()
         .filter(|header| header.field.equiv("If-None-Match"))
         .flat_map(|header| header.value.as_str().split(','))
-        .map(str::trim)
-        .any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+        .map(|tag| {
+            let tag = tag.trim();
+            tag.strip_prefix("W/").unwrap_or(tag)
+        })
 }
 
-pub(super) fn detail(api: &Api, query: &Query) -> Result<Answer, Error> {
+/// One job. With the tag of what the client has, a wait ends with any change, else with the end of the job.
+pub(super) fn detail(api: &Api, head: &Head, query: &Query) -> Result<Answer, Error> {
     let id = query.job_id()?;
     let wait = match query.first("wait") {
         None => Duration::ZERO,
         Some(text) => parse_wait(text)?,
     };
+    let known = Known {
+        tags: tags(head).map(str::to_owned).collect(),
+        start_mark: api.start_mark.clone(),
+    };
     if wait.is_zero() {
-        let content = api.parts.model.read().job(id).map(|entry| entry.content.clone());
-        let json = content.ok_or(Error::UnknownJob)?.json();
-        return Ok(Answer::Ready(reply::json_bytes(200, SharedText(json))));
+        let look = Look::at(&api.parts.model, id).ok_or(Error::UnknownJob)?;
+        return Ok(Answer::Ready(known.answer(&look)));
     }
     let waker = Arc::new(Waker::new().map_err(|_| Error::Busy)?);
     Ok(Answer::Later(Box::new(Detail {
@@ -180,6 +190,7 @@ pub(super) fn detail(api: &Api, query: &Query) -> Result<Answer, Error> {
         model: Arc::clone(&api.parts.model),
         health: Arc::clone(&api.parts.health),
         id,
+        known,
         deadline: Instant::now() + wait,
     })))
 }
@@ -189,12 +200,57 @@ fn parse_wait(text: &str) -> Result<Duration, Error> {
     Ok(Duration::from_millis(wait_ms.unsigned_abs()).min(LONGEST_WAIT))
 }
 
-/// Waits for the end of a job.
+/// A job at one moment.
+struct Look {
+    status: JobStatus,
+    content: Content,
+    revision: u64,
+}
+
+impl Look {
+    fn at(model: &ReadModel, id: JobId) -> Option<Look> {
+        model.read().job(id).map(|entry| Look {
+            status: entry.status,
+            content: entry.content.clone(),
+            revision: entry.revision,
+        })
+    }
+}
+
+/// What a client has of a job already.
+struct Known {
+    /// Empty: it did not say.
+    tags: Vec<String>,
+    start_mark: String,
+}
+
+impl Known {
+    fn tag(&self, look: &Look) -> String {
+        format!("\"{}-{}\"", self.start_mark, look.revision)
+    }
+
+    fn has(&self, look: &Look) -> bool {
+        let tag = self.tag(look);
+        self.tags.iter().any(|known| known == "*" || *known == tag)
+    }
+
+    fn answer(&self, look: &Look) -> Response {
+        let response = if self.has(look) {
+            reply::empty(304)
+        } else {
+            reply::json_bytes(200, SharedText(look.content.json()))
+        };
+        response.with_header(reply::header("ETag", &self.tag(look)))
+    }
+}
+
+/// Waits for the end of a job, or for a change of it.
 struct Detail {
     watch: Watch,
     model: Arc<ReadModel>,
     health: Arc<Health>,
     id: JobId,
+    known: Known,
     deadline: Instant,
 }
 
@@ -209,18 +265,13 @@ impl Later for Detail {
 
     fn answer(&mut self) -> Option<Response> {
         let is_last_chance = Instant::now() >= self.deadline || self.health.is_ending();
-        let entry = self
-            .model
-            .read()
-            .job(self.id)
-            .map(|entry| (entry.status, entry.content.clone()));
-        match entry {
-            None => Some(Error::UnknownJob.to_response()),
-            Some((status, content)) if is_last_chance || status.has_ended() => {
-                Some(reply::json_bytes(200, SharedText(content.json())))
-            }
-            Some(_) => None,
-        }
+        let Some(look) = Look::at(&self.model, self.id) else {
+            return Some(Error::UnknownJob.to_response());
+        };
+        let is_news = look.status.has_ended() || !self.known.tags.is_empty() && !self.known.has(&look);
+        // What a cache would add to the request unasked would end its wait.
+        let kept_by_nobody = reply::header("Cache-Control", "no-store");
+        (is_last_chance || is_news).then(|| self.known.answer(&look).with_header(kept_by_nobody))
     }
 }
 

@@ -247,7 +247,7 @@ impl Api {
             Action::Pipelines => Ok(jobs::pipelines(self)),
             Action::Jobs => jobs::list(self, head, &query()?),
             Action::Schedule => self.schedule(body, user),
-            Action::Detail => return jobs::detail(self, &query()?),
+            Action::Detail => return jobs::detail(self, head, &query()?),
             Action::Logs => logs::tails(self, &query()?),
             Action::Log => return logs::raw(self, head, &query()?),
             Action::Cancel => self.cancel(&query()?, user),

@@ -253,7 +253,12 @@ impl World {
 
     #[track_caller]
     fn later(&self, target: &str) -> Box<dyn Later> {
-        match self.send(&self.head(Method::Get, target, &[]), "") {
+        self.later_with(target, &[])
+    }
+
+    #[track_caller]
+    fn later_with(&self, target: &str, headers: &[(&str, &str)]) -> Box<dyn Later> {
+        match self.send(&self.head(Method::Get, target, headers), "") {
             Answer::Later(later) => later,
             other @ (Answer::Ready(_) | Answer::Stream(_)) => {
                 panic!("expected an answer that is to come, found {other:?}")
@@ -672,6 +677,36 @@ fn a_detail_waits_for_the_end() {
     world.publish(&[end(2, JobStatus::Succeeded)]);
     let json = world.model.read().job(id(2)).unwrap().content.json();
     Reply::read(later.answer().unwrap()).expect(200, &json);
+}
+
+#[test]
+fn with_what_the_client_has_a_detail_waits_for_a_change() {
+    let world = World::with_jobs();
+    let target = format!("/job/detail?id={}", id(2));
+    let tag = world.get(&target).header("ETag").unwrap().to_owned();
+    let same = world.get_with(&target, &[("If-None-Match", &tag)]);
+    assert_eq!((same.status, &*same.body, same.header("ETag")), (304, "", Some(&*tag)));
+
+    let waiting = format!("{target}&wait=60s");
+    let mut later = world.later_with(&waiting, &[("If-None-Match", &tag)]);
+    assert!(later.answer().is_none());
+    world.publish(&[task(1, 0, TaskStatus::Done)]);
+    assert!(later.answer().is_none(), "another job is no news");
+    world.publish(&[task(2, 0, TaskStatus::Done)]);
+    assert!(is_awake(later.waker()));
+    let changed = Reply::read(later.answer().unwrap());
+    let json = world.model.read().job(id(2)).unwrap().content.json();
+    changed.expect(200, &json);
+    assert_eq!(changed.header("Cache-Control"), Some("no-store"));
+    assert_ne!(changed.header("ETag"), Some(&*tag));
+
+    // What has changed since is told at once, what has ended does not change any more.
+    let mut later = world.later_with(&waiting, &[("If-None-Match", &tag)]);
+    assert_eq!(Reply::read(later.answer().unwrap()).status, 200);
+    world.publish(&[end(2, JobStatus::Succeeded)]);
+    let ended = world.get(&target).header("ETag").unwrap().to_owned();
+    let mut later = world.later_with(&waiting, &[("If-None-Match", &ended)]);
+    assert_eq!(Reply::read(later.answer().unwrap()).status, 304);
 }
 
 #[test]

@@ -1,29 +1,28 @@
 //! A job that runs on a server, as a stream of what happens in it: tasks start, print and end, then the job ends.
 //!
-//! The API tells of the end of a job and streams the outputs, but it doesn't tell when a task starts. So one thread looks
-//! at the job again and again, ever more seldom while nothing changes, and after each output that ended somebody looks at
-//! once, for that is when others start. Each task that runs has two connections of its own; tasks that have ended are read
-//! one after the other, so that a long job needs no more of them than a short one.
+//! One thread waits for changes of the job. Each task that runs has two connections of its own for its outputs; tasks that
+//! have ended are read one after the other, so that a long job needs no more of them than a short one.
+//!
+//! What happened is told in the order in which it happened, as far as the times and dependencies of the tasks tell: several
+//! starts and ends may be seen with one look, and the end of a task is told behind all its output, so what came after it has
+//! to wait for that.
 //!
 //! Surprise: an output that breaks off goes on where it stood when the server is back: no line is lost or comes twice.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::cli::client::job::{Job, Task};
-use crate::cli::client::patience::{Patience, wait_a_while};
+use crate::cli::client::patience::{Patience, wait_for_change};
 use crate::cli::client::{Client, ClientError, Part};
 use crate::definition::ON_ERROR;
 use crate::task::StreamKind;
+use crate::timestamp::parse_rfc3339;
 
-/// How long the job is waited for between two looks: first, and at most.
-const SHORTEST_LOOK: Duration = Duration::from_millis(100);
-const LONGEST_LOOK: Duration = Duration::from_secs(1);
 /// What is read at once of an output.
 const PIECE_BYTES: usize = 32 << 10;
 /// Pieces that wait to be printed: a slow reader of ours slows the connections down.
@@ -65,6 +64,12 @@ pub(crate) struct Wanted {
     pub tail: Option<usize>,
 }
 
+impl Wanted {
+    fn includes(&self, task: &Task) -> bool {
+        self.task.as_ref().is_none_or(|wanted| *wanted == task.name)
+    }
+}
+
 /// What the threads tell.
 pub(crate) enum Note {
     State(Box<Job>),
@@ -89,21 +94,24 @@ pub(crate) struct Following {
     sender: Sender<Note>,
     job: Box<Job>,
     tasks: HashMap<String, Progress>,
-    /// Tasks that have ended and were not read yet, in the order of the job.
-    to_read: VecDeque<String>,
-    /// One of those is being read.
-    reads: bool,
     /// How many tasks the job had when they were told.
     told_tasks: usize,
 }
 
-#[derive(Debug)]
-struct Progress {
-    /// Outputs that are open or wait to be.
-    open: usize,
-    /// It is read after others, its outputs one after the other.
-    is_queued: bool,
-    end_is_told: bool,
+/// How much of a task has been told, whose start has been.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// It had ended before, so its outputs are read when its end is the next thing to be told.
+    Unread,
+    /// So many outputs are being read.
+    Reading(usize),
+    Over,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Start,
+    End,
 }
 
 /// Whether all has been told.
@@ -124,7 +132,7 @@ impl Following {
         wanted: Wanted,
         reached: bool,
     ) -> Result<(Following, Receiver<Note>), ClientError> {
-        let job = wait_a_while(client, id, Duration::ZERO, &mut Patience::new(reached))?;
+        let job = wait_for_change(client, id, None, &mut Patience::new(reached))?;
         let (sender, receiver) = bounded(MAX_PIECES);
         let following = Following {
             client: client.clone(),
@@ -132,8 +140,6 @@ impl Following {
             sender,
             job: Box::new(job),
             tasks: HashMap::new(),
-            to_read: VecDeque::new(),
-            reads: false,
             told_tasks: 0,
             wanted,
         };
@@ -152,7 +158,8 @@ impl Following {
     pub(crate) fn begin(&mut self, tell: Tell<'_>) -> io::Result<Told> {
         if self.wanted.to_the_end && !self.job.completed {
             let (client, id, sender) = (self.client.clone(), self.id.clone(), self.sender.clone());
-            spawn("look", move || look(&client, &id, &sender))?;
+            let tag = self.job.tag.clone();
+            spawn("look", move || look(&client, &id, tag, &sender))?;
         }
         self.advance(tell)
     }
@@ -173,14 +180,14 @@ impl Following {
                 Ok(Ok(Told::NotAll))
             }
             Note::Read { task, streams } => {
-                self.read(&task, streams);
+                let progress = self.tasks.get_mut(&*task);
+                if let Some(Progress::Reading(open)) = progress {
+                    *open -= streams;
+                }
                 Ok(self.advance(tell))
             }
             Note::State(job) => {
-                // Looks overtake each other: what has ended does not run again.
-                if !self.job.completed {
-                    self.job = job;
-                }
+                self.job = job;
                 Ok(self.advance(tell))
             }
         }
@@ -190,10 +197,6 @@ impl Following {
     fn task_is_over(&self, job: &Job) -> bool {
         let wanted = self.wanted.task.as_ref();
         wanted.is_some_and(|name| job.tasks.iter().any(|task| task.name == *name && task.has_ended()))
-    }
-
-    fn is_wanted(&self, task: &Task) -> bool {
-        self.wanted.task.as_ref().is_none_or(|wanted| *wanted == task.name)
     }
 
     /// Tells what follows from the state, and opens the outputs of tasks that have started.
@@ -209,73 +212,50 @@ impl Following {
             self.told_tasks = job.tasks.len();
             tell(Event::Tasks(job));
         }
-        let mut all = job.completed || !self.wanted.to_the_end || self.task_is_over(job);
-        for task in &job.tasks {
-            if !task.has_started() || !self.is_wanted(task) {
-                continue;
-            }
-            if !self.tasks.contains_key(&task.name) {
-                if self.is_early(task, job) {
-                    all = false;
-                    continue;
-                }
-                let is_queued = task.has_ended() || !self.wanted.to_the_end;
-                let open = if is_queued { 1 } else { self.wanted.streams.len() };
-                let progress = Progress {
-                    open,
-                    is_queued,
-                    end_is_told: false,
-                };
-                self.tasks.insert(task.name.clone(), progress);
-                if is_queued {
-                    self.to_read.push_back(task.name.clone());
-                } else {
+        for (index, step) in steps(job, &self.wanted) {
+            let task = &job.tasks[index];
+            let progress = self.tasks.get(&task.name).copied();
+            match (step, progress) {
+                (Step::Start, None) => {
                     tell(Event::Started(task, job));
-                    for stream in &self.wanted.streams {
-                        self.open(&task.name, vec![*stream])?;
+                    let is_live = self.wanted.to_the_end && !task.has_ended();
+                    let progress = if is_live {
+                        self.open_each(task)?
+                    } else {
+                        Progress::Unread
+                    };
+                    self.tasks.insert(task.name.clone(), progress);
+                }
+                (Step::End, Some(Progress::Unread)) => {
+                    let streams = self.wanted.streams.clone();
+                    self.tasks.insert(task.name.clone(), Progress::Reading(streams.len()));
+                    self.open(&task.name, streams)?;
+                    return Ok(Told::NotAll);
+                }
+                (Step::End, Some(Progress::Reading(0))) => {
+                    self.tasks.insert(task.name.clone(), Progress::Over);
+                    if task.has_ended() {
+                        tell(Event::Ended(task, job));
                     }
                 }
-            }
-            let progress = self.tasks.get_mut(&task.name).expect("it was entered above");
-            if progress.open > 0 {
-                all = false;
-            } else if task.has_ended() && !progress.end_is_told {
-                progress.end_is_told = true;
-                tell(Event::Ended(task, job));
+                (Step::End, Some(Progress::Reading(_))) => return Ok(Told::NotAll),
+                (Step::Start, Some(_)) | (Step::End, Some(Progress::Over)) => {}
+                (Step::End, None) => unreachable!("a start comes before its end"),
             }
         }
-        self.read_next(job, tell)?;
-        if all {
+        if job.completed || !self.wanted.to_the_end || self.task_is_over(job) {
             tell(Event::Job(job));
             return Ok(Told::All);
         }
         Ok(Told::NotAll)
     }
 
-    /// Whether it started behind the end of others of which not all is told: it is told when they are, so that causes
-    /// come before what follows from them.
-    fn is_early(&self, task: &Task, job: &Job) -> bool {
-        let ended = |other: &Task| self.tasks.get(&other.name).is_none_or(|progress| progress.end_is_told);
-        let mut others = job.tasks.iter().filter(|other| {
-            let is_before = task.name == ON_ERROR || task.depends_on.contains(&other.name);
-            is_before && other.has_ended() && other.name != task.name && self.is_wanted(other) && other.has_started()
-        });
-        others.any(|other| !ended(other))
-    }
-
-    /// Reads the next task that has ended, where none is being read.
-    fn read_next(&mut self, job: &Job, tell: Tell<'_>) -> io::Result<()> {
-        if self.reads {
-            return Ok(());
+    /// Opens the outputs of a task that runs, each on a connection of its own.
+    fn open_each(&self, task: &Task) -> io::Result<Progress> {
+        for stream in &self.wanted.streams {
+            self.open(&task.name, vec![*stream])?;
         }
-        let Some(name) = self.to_read.pop_front() else {
-            return Ok(());
-        };
-        if let Some(task) = job.tasks.iter().find(|task| task.name == name) {
-            tell(Event::Started(task, job));
-        }
-        self.reads = true;
-        self.open(&name, self.wanted.streams.clone())
+        Ok(Progress::Reading(self.wanted.streams.len()))
     }
 
     fn open(&self, task: &str, streams: Vec<StreamKind>) -> io::Result<()> {
@@ -289,16 +269,40 @@ impl Following {
         };
         spawn("output", move || reader.read(&streams))
     }
+}
 
-    fn read(&mut self, task: &str, streams: usize) {
-        let progress = self.tasks.get_mut(task).expect("only tasks that have started are read");
-        if progress.is_queued {
-            progress.open = 0;
-            self.reads = false;
+/// What has happened to tasks so far, in order. Times are whole seconds: within one, all that is known is that a task starts
+/// behind those it depends on, which stand before it in the list. Where only what there is now is wanted, one task comes
+/// behind the other, and what runs ends with what it has printed so far.
+fn steps(job: &Job, wanted: &Wanted) -> Vec<(usize, Step)> {
+    let time = |text: &Option<String>| text.as_deref().and_then(parse_rfc3339).unwrap_or(i64::MIN);
+    let mut ends: HashMap<&str, i64> = HashMap::new();
+    let mut steps = Vec::new();
+    for (index, task) in job.tasks.iter().enumerate() {
+        if !task.has_started() || !wanted.includes(task) {
+            continue;
+        }
+        if !wanted.to_the_end {
+            steps.extend([(0, index, Step::Start), (0, index, Step::End)]);
+            continue;
+        }
+        // A clock that was set back must not turn cause and effect round.
+        let before = if task.name == ON_ERROR {
+            ends.values().max().copied()
         } else {
-            progress.open -= streams;
+            let causes = task.depends_on.iter().filter_map(|other| ends.get(&**other));
+            causes.max().copied()
+        };
+        let start = time(&task.start).max(before.unwrap_or(i64::MIN));
+        steps.push((start, index, Step::Start));
+        if task.has_ended() {
+            let end = time(&task.end).max(start);
+            ends.insert(&task.name, end);
+            steps.push((end, index, Step::End));
         }
     }
+    steps.sort_unstable();
+    steps.into_iter().map(|(_, index, step)| (index, step)).collect()
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
@@ -309,25 +313,18 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
         .map(drop)
 }
 
-/// Looks at the job to its end.
-fn look(client: &Client, id: &str, sender: &Sender<Note>) {
+/// Waits for each change of the job, to its end.
+fn look(client: &Client, id: &str, mut tag: String, sender: &Sender<Note>) {
     let mut patience = Patience::new(true);
-    let mut wait = SHORTEST_LOOK;
-    let mut seen = String::new();
     loop {
-        let job = match wait_a_while(client, id, wait, &mut patience) {
+        let job = match wait_for_change(client, id, Some(&tag), &mut patience) {
             Ok(job) => job,
             Err(error) => {
                 let _ = sender.send(Note::Failed(error));
                 return;
             }
         };
-        wait = if job.json == seen {
-            (wait * 3 / 2).min(LONGEST_LOOK)
-        } else {
-            SHORTEST_LOOK
-        };
-        seen.clone_from(&job.json);
+        tag.clone_from(&job.tag);
         let is_last = job.completed;
         if sender.send(Note::State(Box::new(job))).is_err() || is_last {
             return;
@@ -364,12 +361,6 @@ impl Reader {
                     return;
                 }
             }
-        }
-        if self.to_the_end
-            && let Ok(job) = self.client.job(&self.id, Duration::ZERO)
-        {
-            // Where it fails the thread that looks will have it, only later.
-            let _ = self.sender.send(Note::State(Box::new(job)));
         }
         let task = Arc::clone(&self.task);
         let streams = streams.len();
@@ -466,6 +457,68 @@ mod tests {
     fn check(text: &str, lines: usize, expected: Option<&str>) {
         let found = last_lines(text.as_bytes(), lines).map(|start| &text[start..]);
         assert_eq!(found, expected);
+    }
+
+    /// Each task: name, second of its start, of its end, and what it depends on; `-`: not yet.
+    #[track_caller]
+    fn check_steps(tasks: &str, to_the_end: bool, expected: &str) {
+        let task = |text: &str| {
+            let mut words = text.split_whitespace().map(str::to_owned);
+            let time = |word: Option<String>| {
+                let second = word.filter(|word| word != "-")?;
+                Some(format!("2026-11-24T03:27:{second}Z"))
+            };
+            let name = words.next().unwrap();
+            let (start, end) = (time(words.next()), time(words.next()));
+            let status = if end.is_some() { "done" } else { "running" }.to_owned();
+            let depends_on = words.collect();
+            Task {
+                name,
+                depends_on,
+                status,
+                start,
+                end,
+                ..Task::default()
+            }
+        };
+        let job = Job {
+            tasks: tasks.split(',').map(task).collect(),
+            ..Job::default()
+        };
+        let wanted = Wanted {
+            to_the_end,
+            task: None,
+            streams: StreamKind::BOTH.to_vec(),
+            tail: None,
+        };
+        let found: Vec<String> = steps(&job, &wanted)
+            .into_iter()
+            .map(|(index, step)| {
+                let mark = if step == Step::Start { '+' } else { '-' };
+                format!("{mark}{}", job.tasks[index].name)
+            })
+            .collect();
+        assert_eq!(found.join(" "), expected);
+    }
+
+    #[test]
+    fn what_happened_is_in_order() {
+        check_steps("a 10 12, b 11 -, c - -", true, "+a +b -a");
+        check_steps("a 10 13, b 11 12", true, "+a +b -b -a");
+        // Within one second causes come first.
+        check_steps("a 10 10, b 10 10 a, c 10 - b", true, "+a -a +b -b +c");
+        check_steps(
+            "a 10 10, mark 10 10 a, on_error 10 -",
+            true,
+            "+a -a +mark -mark +on_error",
+        );
+        // So they do where the clock was set back.
+        check_steps(
+            "a 20 21, b 10 11 a, on_error 05 06",
+            true,
+            "+a -a +b -b +on_error -on_error",
+        );
+        check_steps("b 20 -, a 10 12", false, "+b -b +a -a");
     }
 
     #[test]

@@ -25,8 +25,8 @@ pub(super) struct Request<'a> {
     /// Path and query, encoded.
     pub target: &'a str,
     pub token: &'a str,
-    /// The value of `Range`, if there is one.
-    pub range: Option<String>,
+    /// One more header and its value, if there is one.
+    pub header: Option<(&'static str, String)>,
     pub body: &'a [u8],
     /// How long nothing may come; `None`: as long as the other side is there.
     pub patience: Option<Duration>,
@@ -37,6 +37,8 @@ pub(super) struct Answer<R: Read = TcpStream> {
     pub status: u16,
     /// The value of `Content-Range`, where there is one.
     pub content_range: Option<String>,
+    /// The value of `ETag`, where there is one.
+    pub tag: Option<String>,
     pub body: Body<R>,
 }
 
@@ -56,12 +58,12 @@ pub(super) fn send(address: &str, request: &Request<'_>) -> io::Result<Answer> {
         set_tcp_keepintvl(&stream, Duration::from_secs(5))?;
         set_tcp_keepcnt(&stream, 3)?;
     }
-    let range = request
-        .range
+    let header = request
+        .header
         .as_ref()
-        .map_or_else(String::new, |range| format!("Range: {range}\r\n"));
+        .map_or_else(String::new, |(name, value)| format!("{name}: {value}\r\n"));
     let mut message = format!(
-        "{} {} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n{range}Connection: close\r\nContent-Length: {}\r\n\r\n",
+        "{} {} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n{header}Connection: close\r\nContent-Length: {}\r\n\r\n",
         request.method,
         request.target,
         request.token,
@@ -126,9 +128,11 @@ fn read_head<R: Read>(mut reader: BufReader<R>) -> io::Result<Answer<R>> {
         Framing::ToTheEnd
     };
     let content_range = header("Content-Range").map(str::to_owned);
+    let tag = header("ETag").map(str::to_owned);
     Ok(Answer {
         status,
         content_range,
+        tag,
         body: Body { reader, framing },
     })
 }

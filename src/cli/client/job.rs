@@ -30,6 +30,9 @@ pub(crate) struct Job {
     /// All of it, as it was sent.
     #[serde(skip)]
     pub json: String,
+    /// Stands for it as it is now; empty where the server was not asked for that, or has none.
+    #[serde(skip)]
+    pub tag: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -34,6 +34,8 @@ use crate::template::Variables;
 
 /// How long a server may take for an answer, beyond the time that it was asked to wait.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+/// There is nothing new.
+const NOT_MODIFIED: u16 = 304;
 /// No list of jobs is that long: an answer is held in memory.
 const MAX_ANSWER_BYTES: u64 = 1 << 30;
 /// A token that is made here counts from a minute ago: the server refuses one that was issued in its future, and the
@@ -139,6 +141,24 @@ impl Client {
         Job::parse(self.ask("GET", &target, b"", wait)?).ok_or_else(foreign)
     }
 
+    /// The job as soon as it is another than `known`, which is `None` after so long.
+    pub(crate) fn changed_job(&self, id: &str, wait: Duration, known: &str) -> Result<Option<Job>, ClientError> {
+        let answer = self.send(&Request {
+            method: "GET",
+            target: &format!("/job/detail?id={}&wait={}ms", encode(id), wait.as_millis()),
+            token: &self.token,
+            header: (!known.is_empty()).then(|| ("If-None-Match", known.to_owned())),
+            body: b"",
+            patience: Some(wait + self.patience),
+        })?;
+        if answer.status == NOT_MODIFIED {
+            return Ok(None);
+        }
+        let tag = answer.tag.unwrap_or_default();
+        let job = Job::parse(self.read(answer.body)?).ok_or_else(foreign)?;
+        Ok(Some(Job { tag, ..job }))
+    }
+
     pub(crate) fn cancel(&self, id: &str) -> Result<(), ClientError> {
         let target = format!("/job/cancel?id={}", encode(id));
         self.ask("POST", &target, b"", Duration::ZERO).map(drop)
@@ -197,7 +217,7 @@ impl Client {
             method: "GET",
             target: &target,
             token: &self.token,
-            range,
+            header: range.map(|range| ("Range", range)),
             body: b"",
             patience,
         };
@@ -218,7 +238,7 @@ impl Client {
             method,
             target,
             token: &self.token,
-            range: None,
+            header: None,
             body,
             patience: Some(wait + self.patience),
         })?;
@@ -228,7 +248,7 @@ impl Client {
     /// An answer that is no error.
     fn send(&self, request: &Request<'_>) -> Result<Answer, ClientError> {
         let answer = http::send(&self.address, request).map_err(|error| self.unreachable(&error))?;
-        if matches!(answer.status, 200..=299) {
+        if matches!(answer.status, 200..=299 | NOT_MODIFIED) {
             return Ok(answer);
         }
         let status = answer.status;

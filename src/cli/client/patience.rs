@@ -14,6 +14,8 @@ const AWAY: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(200);
 /// What one request waits for at most: shorter than proxies bear.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// A server that tells no changes of a job is asked that often.
+const WAIT_WITHOUT_TAG: Duration = Duration::from_secs(1);
 
 /// How long the server has been away.
 #[derive(Debug)]
@@ -65,6 +67,40 @@ pub(crate) fn wait_for_end(client: &Client, id: &str, patience: &mut Patience) -
         let job = wait_a_while(client, id, LONGEST_WAIT, patience)?;
         if job.completed {
             return Ok(job);
+        }
+    }
+}
+
+/// The job as soon as it is another than the one with this tag; without one, as it is.
+///
+/// # Errors
+/// As for [`wait_for_end`].
+pub(crate) fn wait_for_change(
+    client: &Client,
+    id: &str,
+    known: Option<&str>,
+    patience: &mut Patience,
+) -> Result<Job, ClientError> {
+    let wait = match known {
+        None => Duration::ZERO,
+        Some("") => WAIT_WITHOUT_TAG,
+        Some(_) => LONGEST_WAIT,
+    };
+    loop {
+        let asked = Instant::now();
+        match client.changed_job(id, wait, known.unwrap_or_default()) {
+            Ok(Some(job)) => {
+                patience.answered();
+                return Ok(job);
+            }
+            Ok(None) => {
+                patience.answered();
+                // A server that stops answers at once: without a pause it would be asked all the time.
+                if asked.elapsed() < wait / 2 {
+                    pause();
+                }
+            }
+            Err(error) => patience.bear(error)?,
         }
     }
 }

@@ -5,6 +5,7 @@ mod interrupt;
 mod jobs;
 mod local;
 mod logs;
+mod order;
 mod restart;
 mod schedule;
 mod terminal;
