@@ -4,8 +4,10 @@
 //! it depends on, and says which these are: lines across several levels would be harder to read than names.
 
 use clap::ValueEnum;
+use serde_json::{Value, json};
 
 use crate::cli::client::refused;
+use crate::cli::columns::{padded, width, width_of};
 use crate::cli::output::{self, Failure, Status};
 use crate::cli::serve::search;
 use crate::config::Config;
@@ -24,6 +26,9 @@ pub(crate) struct GraphArguments {
     /// Form of the picture
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+    /// Print the tasks by level as JSON
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -41,6 +46,7 @@ pub(crate) fn run(config: &Config, arguments: &GraphArguments) -> Result<Status,
     let pipeline = load_pipeline(config, &arguments.pipeline)?;
     let graph = Graph::new(&pipeline);
     output::print(&match arguments.format {
+        _ if arguments.json => graph.json(),
         Format::Text => graph.text(),
         Format::Dot => graph.dot(),
         Format::Mermaid => graph.mermaid(),
@@ -155,47 +161,58 @@ impl Graph {
         text
     }
 
+    fn json(&self) -> String {
+        let tasks: Vec<Value> = self
+            .levels
+            .iter()
+            .enumerate()
+            .flat_map(|(level, nodes)| {
+                nodes.iter().map(move |node| {
+                    json!({"name": node.name, "dependsOn": node.depends_on, "level": level, "marker": node.is_marker})
+                })
+            })
+            .collect();
+        let graph = json!({"pipeline": self.pipeline, "tasks": tasks, "onError": self.on_error.is_some()});
+        format!("{graph}\n")
+    }
+
+    /// What stands for a task: names may hold what means something to the programs that read it, numbers don't.
+    fn id(&self, name: &str) -> String {
+        let position = self.nodes().position(|node| node.name == name);
+        position.map_or_else(|| ON_ERROR.to_owned(), |position| format!("t{position}"))
+    }
+
+    fn edges(&self, arrow: &str, end: &str) -> String {
+        let mut text = String::new();
+        for node in self.nodes() {
+            for other in &node.depends_on {
+                text.push_str(&format!("  {} {arrow} {}{end}\n", self.id(other), self.id(&node.name)));
+            }
+        }
+        text
+    }
+
     fn dot(&self) -> String {
         let mut text = format!(
             "digraph {} {{\n  rankdir=LR;\n  node [shape=box];\n",
             quote_dot(&self.pipeline)
         );
         for node in self.nodes().chain(&self.on_error) {
-            let style = if node.is_marker { " [style=rounded]" } else { "" };
-            text.push_str(&format!("  {}{style};\n", quote_dot(&node.name)));
+            let style = if node.is_marker { ", style=rounded" } else { "" };
+            let label = quote_dot(&node.name);
+            text.push_str(&format!("  {} [label={label}{style}];\n", self.id(&node.name)));
         }
-        for node in self.nodes() {
-            for other in &node.depends_on {
-                text.push_str(&format!("  {} -> {};\n", quote_dot(other), quote_dot(&node.name)));
-            }
-        }
-        text + "}\n"
+        text + &self.edges("->", ";") + "}\n"
     }
 
     fn mermaid(&self) -> String {
-        // Names may hold what means something to Mermaid, numbers don't.
-        let id = |name: &str| {
-            let position = self.nodes().position(|node| node.name == name);
-            position.map_or_else(|| ON_ERROR.to_owned(), |position| format!("t{position}"))
-        };
         let mut text = "flowchart LR\n".to_owned();
-        for node in self.nodes() {
+        for node in self.nodes().chain(&self.on_error) {
             let (open, close) = if node.is_marker { ("([", "])") } else { ("[", "]") };
-            text.push_str(&format!(
-                "  {}{open}{}{close}\n",
-                id(&node.name),
-                quote_mermaid(&node.name)
-            ));
+            let label = quote_mermaid(&node.name);
+            text.push_str(&format!("  {}{open}{label}{close}\n", self.id(&node.name)));
         }
-        if let Some(node) = &self.on_error {
-            text.push_str(&format!("  {ON_ERROR}[{}]\n", quote_mermaid(&node.name)));
-        }
-        for node in self.nodes() {
-            for other in &node.depends_on {
-                text.push_str(&format!("  {} --> {}\n", id(other), id(&node.name)));
-            }
-        }
-        text
+        text + &self.edges("-->", "")
     }
 }
 
@@ -207,14 +224,14 @@ fn draw(node: &Node, beside: usize) -> Vec<String> {
         let others = format!("← {}", one_line(&node.depends_on.join(", ")));
         lines.extend(wrap(&others, widest));
     }
-    let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
-    let rule = "─".repeat(width + 2);
+    let columns = lines.iter().map(|line| width(line)).max().unwrap_or(0);
+    let rule = "─".repeat(columns + 2);
     let mut drawn = vec![if node.is_marker {
         format!("╭{rule}╮")
     } else {
         format!("┌{rule}┐")
     }];
-    drawn.extend(lines.iter().map(|line| format!("│ {line:width$} │")));
+    drawn.extend(lines.iter().map(|line| format!("│ {} │", padded(line, columns))));
     drawn.push(if node.is_marker {
         format!("╰{rule}╯")
     } else {
@@ -223,20 +240,20 @@ fn draw(node: &Node, beside: usize) -> Vec<String> {
     drawn
 }
 
-/// The text in lines of at most `width` characters, broken at blanks where there are any.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+/// The text in lines of at most so many columns, broken at blanks where there are any.
+fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
     for word in text.split(' ') {
-        let length = line.chars().count();
-        if length > 0 && length + 1 + word.chars().count() > width {
+        let used = width(&line);
+        if used > 0 && used + 1 + width(word) > columns {
             lines.push(std::mem::take(&mut line));
         }
         if !line.is_empty() {
             line.push(' ');
         }
         for character in word.chars() {
-            if line.chars().count() == width {
+            if width(&line) + width_of(character) > columns {
                 lines.push(std::mem::take(&mut line));
             }
             line.push(character);
@@ -248,7 +265,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 
 /// Boxes in rows, none of which is wider than the terminal.
 fn beside(boxes: &[Vec<String>]) -> String {
-    let width_of = |drawn: &[String]| drawn.first().map_or(0, |line| line.chars().count());
+    let width_of = |drawn: &[String]| drawn.first().map_or(0, |line| width(line));
     let mut text = String::new();
     let mut rest = boxes;
     while !rest.is_empty() {
@@ -273,16 +290,37 @@ fn beside(boxes: &[Vec<String>]) -> String {
     text
 }
 
+/// As a label: Graphviz reads entities of HTML there too.
 fn quote_dot(text: &str) -> String {
-    format!("\"{}\"", one_line(text).replace('\\', "\\\\").replace('"', "\\\""))
+    let escaped = one_line(text)
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('&', "&amp;");
+    format!("\"{escaped}\"")
 }
 
+/// Mermaid reads a label as Markdown, HTML and escapes of its own: what is no part of a word is named by its number.
 fn quote_mermaid(text: &str) -> String {
-    let escaped = one_line(text)
-        .replace('&', "&amp;")
-        .replace('"', "&quot;")
-        .replace('<', "&lt;");
-    format!("\"{escaped}\"")
+    let text: Vec<char> = one_line(text).chars().collect();
+    let is_word = |place: Option<usize>| {
+        place
+            .and_then(|place| text.get(place))
+            .is_some_and(char::is_ascii_alphanumeric)
+    };
+    let mut quoted = "\"".to_owned();
+    for (place, &character) in text.iter().enumerate() {
+        let is_plain = match character {
+            ' ' => true,
+            '-' | '_' | '.' | ':' => is_word(place.checked_sub(1)) && is_word(Some(place + 1)),
+            _ => character.is_ascii_alphanumeric() || !character.is_ascii(),
+        };
+        if is_plain {
+            quoted.push(character);
+        } else {
+            quoted.push_str(&format!("#{};", u32::from(character)));
+        }
+    }
+    quoted + "\""
 }
 
 #[cfg(test)]
@@ -336,6 +374,43 @@ after a failure:
     }
 
     #[test]
+    fn boxes_are_as_wide_as_their_text_is_shown() {
+        let expected = "p\n\n┌───────┐\n│ 世 é🎉 │\n└───────┘\n";
+        assert_eq!(
+            graph("pipelines: {p: {tasks: {'世 é🎉': {script: [x]}}}}").text(),
+            expected
+        );
+        let wide = "世".repeat(60);
+        let text = graph(&format!("pipelines: {{p: {{tasks: {{{wide}: {{script: [x]}}}}}}}}")).text();
+        assert!(text.lines().all(|line| width(line) <= COLUMNS), "{text}");
+    }
+
+    #[test]
+    fn json_has_the_levels() {
+        let expected = json!({"pipeline": "deploy", "onError": true, "tasks": [
+            {"name": "lint", "dependsOn": [], "level": 0, "marker": false},
+            {"name": "te\"st", "dependsOn": [], "level": 0, "marker": false},
+            {"name": "ready", "dependsOn": ["lint", "te\"st"], "level": 1, "marker": true},
+            {"name": "upload", "dependsOn": ["ready", "lint"], "level": 2, "marker": false},
+        ]});
+        let found: Value = serde_json::from_str(&graph(DEPLOY).json()).unwrap();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn of_a_label_mermaid_changes_nothing() {
+        for (name, expected) in [
+            ("build-all_2.0 x", "\"build-all_2.0 x\""),
+            ("- [x] 1. a", "\"#45; #91;x#93; 1#46; a\""),
+            ("__init__\\n", "\"#95;#95;init#95;#95;#92;n\""),
+            ("`#35;`", "\"#96;#35;35#59;#96;\""),
+            ("世界 & <b>", "\"世界 #38; #60;b#62;\""),
+        ] {
+            assert_eq!(quote_mermaid(name), expected);
+        }
+    }
+
+    #[test]
     fn no_line_is_wider_than_a_terminal() {
         let long = "x".repeat(200);
         let others: Vec<String> = (0..40).map(|index| format!("task-number-{index}")).collect();
@@ -348,9 +423,9 @@ after a failure:
         }
         let text = graph(&(yaml + "}}}")).text();
         for line in text.lines() {
-            assert!(line.chars().count() <= COLUMNS, "{line}");
+            assert!(width(line) <= COLUMNS, "{line}");
         }
-        assert!(text.lines().any(|line| line.chars().count() > 70), "{text}");
+        assert!(text.lines().any(|line| width(line) > 70), "{text}");
         assert!(text.contains("task-number-39"), "{text}");
     }
 
@@ -359,21 +434,21 @@ after a failure:
         let expected = r#"digraph "deploy" {
   rankdir=LR;
   node [shape=box];
-  "lint";
-  "te\"st";
-  "ready" [style=rounded];
-  "upload";
-  "on_error";
-  "lint" -> "ready";
-  "te\"st" -> "ready";
-  "ready" -> "upload";
-  "lint" -> "upload";
+  t0 [label="lint"];
+  t1 [label="te\"st"];
+  t2 [label="ready", style=rounded];
+  t3 [label="upload"];
+  on_error [label="on_error"];
+  t0 -> t2;
+  t1 -> t2;
+  t2 -> t3;
+  t0 -> t3;
 }
 "#;
         assert_eq!(graph(DEPLOY).dot(), expected);
         let expected = r#"flowchart LR
   t0["lint"]
-  t1["te&quot;st"]
+  t1["te#34;st"]
   t2(["ready"])
   t3["upload"]
   on_error["on_error"]

@@ -5,6 +5,7 @@
 
 mod arguments;
 mod client;
+mod columns;
 mod completions;
 mod debug;
 mod display;
@@ -289,6 +290,7 @@ mod tests {
         let arguments = ValidateArguments {
             files: vec!["a.yml".into(), "b.yml".into()],
             lenient: true,
+            json: false,
         };
         let command = Command::Validate(arguments);
         check_command(

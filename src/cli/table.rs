@@ -2,6 +2,7 @@
 //!
 //! Unaware of what is in them. Surprise: nothing is cut to the width of the terminal, so that a pipe gets the same text.
 
+use crate::cli::columns;
 use crate::log::one_line;
 
 /// Two blanks between columns; each is as wide as its widest cell.
@@ -26,14 +27,15 @@ impl Table {
         for row in &self.rows {
             widths.resize(widths.len().max(row.len()), 0);
             for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
+                *width = (*width).max(columns::width(cell));
             }
         }
         let mut text = String::new();
         for row in &self.rows {
             let mut line = String::new();
             for (width, cell) in widths.iter().zip(row) {
-                line.push_str(&format!("{cell:width$}  "));
+                line.push_str(&columns::padded(cell, *width));
+                line.push_str("  ");
             }
             text.push_str(line.trim_end());
             text.push('\n');

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::iter::Peekable;
 use std::str::Chars;
 
-use unicode_width::UnicodeWidthChar;
+use crate::cli::columns::{width, width_of};
 
 /// The text of a line without anything that moves the cursor, changes the terminal or turns the direction of what follows.
 /// With `colors`, what only colors stays, and ends with the line.
@@ -88,11 +88,6 @@ fn turns_direction(character: char) -> bool {
         || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// How many columns a text takes that has no controls.
-pub(super) fn width(text: &str) -> usize {
-    text.chars().map(|character| character.width().unwrap_or(0)).sum()
-}
-
 /// The text in at most so many columns; an ellipsis stands for what is left out.
 pub(super) fn fit(text: &str, columns: usize) -> String {
     if width(text) <= columns {
@@ -101,7 +96,7 @@ pub(super) fn fit(text: &str, columns: usize) -> String {
     let mut fitted = String::new();
     let mut left = columns.saturating_sub(1);
     for character in text.chars() {
-        let Some(rest) = left.checked_sub(character.width().unwrap_or(0)) else {
+        let Some(rest) = left.checked_sub(width_of(character)) else {
             break;
         };
         left = rest;

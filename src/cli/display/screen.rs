@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use super::clean::{clean, fit, width};
+use super::clean::{clean, fit};
 use super::held::Held;
 use super::lines::Lines;
 use super::progress::Progress;
 use super::summary::{Job, Style, Task};
 use super::terminal::{Channel, Kind, Outputs, Surroundings};
 use super::{Content, Manner, Shown};
+use crate::cli::columns::width;
 use crate::clock::wall_ms;
 use crate::definition::ON_ERROR;
 use crate::task::StreamKind;

@@ -5,7 +5,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::clean::{clean, width};
+use super::clean::clean;
+use crate::cli::columns::width;
 use crate::cli::table;
 
 /// What is told of a task.

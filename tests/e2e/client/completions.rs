@@ -5,6 +5,7 @@ use std::process::Command;
 use super::terminal::Terminal;
 use super::{check_failure, check_status, run, text};
 use crate::space::{Server, TestSpace};
+use crate::tools::is_there;
 
 const PIPELINES: &str =
     "pipelines: {deploy: {tasks: {build: {script: ['true']}}}, test: {}, 'two words': {}, 'a:b': {}}";
@@ -79,17 +80,78 @@ fn bash_offers_what_may_follow() {
     assert_eq!(offered(&space, None, "prunner job "), [""; 0]);
 }
 
+/// How each shell is started without the files of whoever runs this, and how it loads the script.
+const SHELLS: [(&str, &[&str], &str); 3] = [
+    (
+        "bash",
+        &["--norc", "--noprofile", "-i"],
+        "source <(prunner completions bash)",
+    ),
+    (
+        "zsh",
+        &["-f", "-i"],
+        "PS1='ready> '; autoload -Uz compinit; compinit -u -D; source <(prunner completions zsh)",
+    ),
+    (
+        "fish",
+        &["--no-config", "-i"],
+        "function fish_prompt; echo -n 'ready> '; end; prunner completions fish | source",
+    ),
+];
+
+/// What a shell shows after a line whose tabulators complete it.
+#[track_caller]
+fn typed(space: &TestSpace, server: &Server, (shell, flags, load): (&str, &[&str], &str), line: &str) -> String {
+    let mut command = bash(space, Some(server));
+    let mut started = Command::new(shell);
+    for (name, value) in command.args(flags).get_envs() {
+        started.env(name, value.unwrap());
+    }
+    started
+        .args(flags)
+        .current_dir(&space.path)
+        .env("HOME", &space.path)
+        .env("TERM", "xterm");
+    let mut terminal = Terminal::start(&started);
+    terminal.press(&format!("{load}; echo sour''ced\n"));
+    terminal.read_until("sourced");
+    let prefix = terminal.read_until("sourced").len();
+    for part in line.split_inclusive('\t') {
+        terminal.press(part);
+    }
+    terminal.press("; echo com''pleted\n");
+    terminal.read_until("completed")[prefix..].to_owned()
+}
+
 #[test]
-fn the_tabulator_completes() {
+fn the_tabulator_completes_in_each_shell() {
     let space = TestSpace::new(PIPELINES);
-    let mut shell = Terminal::start(bash(&space, None).args(["--norc", "--noprofile", "-i"]));
-    shell.read_until("ready> ");
-    shell.press("source <(prunner completions bash); echo sour''ced\n");
-    shell.read_until("sourced");
-    shell.press("prunner gra\tdep\t\n");
-    let seen = shell.read_until("└───────┘");
-    assert!(seen.contains("prunner graph deploy"), "{seen}");
-    assert!(seen.contains("│ build │"), "{seen}");
+    let server = space.serve();
+    let id = server.schedule("deploy");
+    server.ended(&id);
+    let cut = &id[..id.len() - 3];
+    for shell in SHELLS {
+        if !is_there(shell.0) {
+            eprintln!(
+                "SKIPPED: `{}` is not installed, so nobody has completed a line in it",
+                shell.0
+            );
+            continue;
+        }
+        for (line, expected) in [
+            ("prunner gra\tdep\t", "│ build │"),
+            ("prunner graph tw\t", "two words\r\n"),
+            ("prunner graph a\t", "a:b\r\n"),
+            ("prunner graph --format=mer\tdeploy", "flowchart LR"),
+            ("prunner graph --form\tdo\tdeploy", "rankdir=LR"),
+            ("prunner schedule --fo\tdep\t", "succeeded"),
+            (&format!("prunner job {cut}\t"), "user       anna"),
+            (&format!("prunner logs {id} bu\t--json"), r#""event":"ended""#),
+        ] {
+            let seen = typed(&space, &server, shell, line);
+            assert!(seen.contains(expected), "`{line}` in {} shows {seen}", shell.0);
+        }
+    }
 }
 
 #[test]

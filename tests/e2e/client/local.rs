@@ -1,6 +1,8 @@
 //! Commands that need no server.
 
-use super::{PIPELINES, check_failure, check_status, text};
+use serde_json::json;
+
+use super::{PIPELINES, check_failure, check_status, objects, text};
 use crate::space::TestSpace;
 
 #[test]
@@ -15,7 +17,7 @@ fn a_graph_is_drawn_from_the_files() {
         ),
         (
             &["graph", "--format", "dot", "deploy"],
-            "digraph \"deploy\" {\n  rankdir=LR;\n  node [shape=box];\n  \"build\";\n  \"upload\";\n  \"build\" -> \"upload\";\n}\n",
+            "digraph \"deploy\" {\n  rankdir=LR;\n  node [shape=box];\n  t0 [label=\"build\"];\n  t1 [label=\"upload\"];\n  t0 -> t1;\n}\n",
         ),
         (
             &["graph", "deploy", "--format=mermaid"],
@@ -62,4 +64,28 @@ fn commands_for_a_server_make_no_secret() {
     assert!(!space.path.join(".prunner.yml").exists());
     check_status(&space.run(&["token"]), 0);
     assert!(space.path.join(".prunner.yml").exists());
+}
+
+#[test]
+fn findings_are_json_where_that_is_wanted() {
+    let space = TestSpace::new("pipelines: {p: {tasks: {a: {script: [x], depends_on: [b]}}}}");
+    let output = space.run(&["validate", "--json"]);
+    check_status(&output, 1);
+    let [findings] = &objects(&output)[..] else {
+        panic!("{output:?}")
+    };
+    let text = "pipelines.yml: task `a` of pipeline `p` depends on `b`, which is not defined";
+    assert_eq!(
+        findings,
+        &json!({"files": 1, "pipelines": 0, "warnings": [], "errors": [
+            {"file": "pipelines.yml", "pipeline": "p", "task": "a", "text": text}]})
+    );
+    space.write(
+        "pipelines.yml",
+        "pipelines: {p: {tasks: {a: {script: [x], scirpt: [y]}}}}",
+    );
+    let output = space.run(&["validate", "--json", "pipelines.yml"]);
+    check_status(&output, 1);
+    assert_eq!(objects(&output)[0]["warnings"].as_array().unwrap().len(), 1);
+    check_status(&space.run(&["validate", "--json", "--lenient"]), 0);
 }

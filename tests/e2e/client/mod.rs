@@ -6,6 +6,7 @@ mod jobs;
 mod local;
 mod logs;
 mod order;
+mod pictures;
 mod restart;
 mod schedule;
 mod terminal;
