@@ -375,7 +375,7 @@ after a failure:
 
     #[test]
     fn boxes_are_as_wide_as_their_text_is_shown() {
-        let expected = "p\n\n┌───────┐\n│ 世 é🎉 │\n└───────┘\n";
+        let expected = "p\n\n┌────────┐\n│ 世 é🎉 │\n└────────┘\n";
         assert_eq!(
             graph("pipelines: {p: {tasks: {'世 é🎉': {script: [x]}}}}").text(),
             expected

@@ -1,5 +1,6 @@
 //! What tests about running tasks share: more of the server's answers, signals and files to meet at.
 
+use std::io::Write;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -135,4 +136,10 @@ pub(crate) fn shells() -> Vec<&'static [&'static str]> {
 pub(crate) fn is_there(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap();
     std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
+
+/// Says that something was not tested; where a test passes, only what is written past the harness is seen.
+pub(crate) fn say_skipped(program: &str, what: &str) {
+    let text = format!("SKIPPED: without `{program}` {what}\n");
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }

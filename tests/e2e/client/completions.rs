@@ -5,7 +5,7 @@ use std::process::Command;
 use super::terminal::Terminal;
 use super::{check_failure, check_status, run, text};
 use crate::space::{Server, TestSpace};
-use crate::tools::is_there;
+use crate::tools::{is_there, say_skipped};
 
 const PIPELINES: &str =
     "pipelines: {deploy: {tasks: {build: {script: ['true']}}}, test: {}, 'two words': {}, 'a:b': {}}";
@@ -132,10 +132,7 @@ fn the_tabulator_completes_in_each_shell() {
     let cut = &id[..id.len() - 3];
     for shell in SHELLS {
         if !is_there(shell.0) {
-            eprintln!(
-                "SKIPPED: `{}` is not installed, so nobody has completed a line in it",
-                shell.0
-            );
+            say_skipped(shell.0, "nobody has completed a line in it");
             continue;
         }
         for (line, expected) in [

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{check_failure, check_status, text};
 use crate::space::TestSpace;
-use crate::tools::is_there;
+use crate::tools::{is_there, say_skipped};
 
 /// Names that mean something to one of the programs, and what each depends on.
 const TASKS: [(&str, Option<usize>); 16] = [
@@ -101,7 +101,7 @@ fn plain(markup: &str) -> String {
 #[test]
 fn graphviz_draws_what_is_meant() {
     if !is_there("dot") {
-        return eprintln!("SKIPPED: `dot` of Graphviz is not installed, so nothing has read the picture for it");
+        return say_skipped("dot", "nothing has read the picture for it");
     }
     let svg = read_by(Command::new("dot").arg("-Tsvg"), &graph(&space(), &["--format", "dot"]));
     let (ended, _) = svg.rsplit_once("</text>").unwrap();
@@ -114,8 +114,9 @@ fn graphviz_draws_what_is_meant() {
 fn mermaid_draws_what_is_meant() {
     let reader = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mermaid");
     if !is_there("node") || !reader.join("node_modules").is_dir() {
-        return eprintln!(
-            "SKIPPED: Mermaid is not installed (`npm install --prefix tests/mermaid`), so nothing has read the picture"
+        return say_skipped(
+            "npm install --prefix tests/mermaid",
+            "nothing has read the picture for Mermaid",
         );
     }
     let picture = graph(&space(), &["--format", "mermaid"]);
