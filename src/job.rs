@@ -136,10 +136,36 @@ pub(crate) struct JobRecord {
     pub errored: bool,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub last_error: String,
+    /// The keys of the requests that it answers, the one that made it first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub idempotency: Vec<IdempotencyKey>,
     /// Why it was stopped, from the moment when that was decided.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
     pub tasks: Vec<TaskRecord>,
+}
+
+/// How a client names a request, so that sending it again makes no second job. It is part of the job, saved and served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct IdempotencyKey {
+    pub key: String,
+    /// Tells whether it is the same request.
+    pub body_hash: String,
+    /// The request joined the job, which another one had made.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub joined: bool,
+}
+
+impl IdempotencyKey {
+    /// A key is kept as long as its job, and looked up for each request that has one.
+    const MAX_BYTES: usize = 200;
+    pub(crate) const EXPECTED: &str = "1 to 200 printable ASCII characters";
+
+    /// Whether a text can be one.
+    pub(crate) fn accepts(key: &str) -> bool {
+        (1..=IdempotencyKey::MAX_BYTES).contains(&key.len()) && key.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -350,6 +376,7 @@ impl Serialize for ServedJob<'_> {
             status: record.status,
             reason: if record.status.is_stopped() { &record.reason } else { "" },
             queue_partition: &record.partition,
+            idempotency: &record.idempotency,
             start_after: record.start_after_ms.map(Time),
             duration_ms: duration_ms(record.start_ms, record.end_ms),
             tasks: ServedTasks(&record.tasks),
@@ -379,6 +406,8 @@ struct ServedFields<'a> {
     reason: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     queue_partition: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    idempotency: &'a [IdempotencyKey],
     #[serde(skip_serializing_if = "Option::is_none")]
     start_after: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]

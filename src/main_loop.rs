@@ -18,7 +18,7 @@ use crate::job::{Change, JobId, JobStatus, TaskRef, TaskStatus};
 use crate::log;
 use crate::requests::{Reply, Request};
 use crate::scheduler::{
-    NotLive, Order, Outcome, PipelineView, ScheduleError, ScheduleRequest, Scheduler, Shutdown, TaskExit,
+    Accepted, NotLive, Order, Outcome, PipelineView, ScheduleError, ScheduleRequest, Scheduler, Shutdown, TaskExit,
 };
 use crate::service_manager::{self, Watchdog};
 use crate::signals::{Arrived, Stop};
@@ -42,7 +42,7 @@ pub(crate) enum Event {
 
 /// What waits until the changes of its batch are on disk.
 pub(crate) enum Release {
-    Scheduled(Reply<Result<JobId, ScheduleError>>, Result<JobId, ScheduleError>),
+    Scheduled(Reply<Result<Accepted, ScheduleError>>, Result<Accepted, ScheduleError>),
     Canceled(Reply<Result<(), NotLive>>, Result<(), NotLive>),
     Reloaded(Reply<()>),
     Launch(PreparedTask),
@@ -184,12 +184,16 @@ impl MainLoop {
         }
     }
 
-    fn schedule(&mut self, now: Timestamp, request: ScheduleRequest, reply: Reply<Result<JobId, ScheduleError>>) {
+    fn schedule(&mut self, now: Timestamp, request: ScheduleRequest, reply: Reply<Result<Accepted, ScheduleError>>) {
         let id = new_job_id(now);
-        let answer = self.scheduler.schedule(now, id, request).map(|()| id);
-        if let Err(error) = &answer {
-            log::info("request refused", &[("reason", error)]);
+        let answer = self.scheduler.schedule(now, id, request);
+        match &answer {
+            // The job's record says the rest.
+            Ok(accepted) if accepted.job == id => {}
+            Ok(accepted) => log::info("request answered with a job that is there", &[("job", &accepted.job)]),
+            Err(error) => log::info("request refused", &[("reason", error)]),
         }
+        // The job may be one of an earlier turn: batches are saved in their order, so that it is on disk by then.
         self.releases.push(Release::Scheduled(reply, answer));
     }
 

@@ -4,7 +4,7 @@ use crossbeam_channel::Sender;
 
 use crate::definition::Pipelines;
 use crate::job::JobId;
-use crate::scheduler::{NotLive, ScheduleError, ScheduleRequest};
+use crate::scheduler::{Accepted, NotLive, ScheduleError, ScheduleRequest};
 
 /// Where the answer goes: a channel for one message, on whose other end the connection's thread waits.
 pub(crate) type Reply<T> = Sender<T>;
@@ -12,10 +12,10 @@ pub(crate) type Reply<T> = Sender<T>;
 /// A request that changes something.
 #[derive(Debug)]
 pub(crate) enum Request {
-    /// Answered when the job is on disk.
+    /// Answered when the job is on disk, also one that is there already.
     Schedule {
         request: ScheduleRequest,
-        reply: Reply<Result<JobId, ScheduleError>>,
+        reply: Reply<Result<Accepted, ScheduleError>>,
     },
     /// Answered when the decision is on disk. For a job that is not live: when its end is on disk.
     Cancel {

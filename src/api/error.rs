@@ -178,6 +178,7 @@ fn schedule_status(why: &ScheduleError) -> u16 {
         | ScheduleError::QueueFull
         | ScheduleError::QueueDisabled
         | ScheduleError::BadVariables(_) => 400,
+        ScheduleError::KeyOfAnother => 409,
         ScheduleError::ShuttingDown => 503,
     }
 }
@@ -189,6 +190,7 @@ fn schedule_code(why: &ScheduleError) -> &'static str {
         ScheduleError::QueueDisabled => "queue_disabled",
         ScheduleError::BadVariables(_) => "bad_variables",
         ScheduleError::ShuttingDown => "shutting_down",
+        ScheduleError::KeyOfAnother => "idempotency_key_reused",
     }
 }
 

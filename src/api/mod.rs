@@ -53,7 +53,7 @@ use crate::job::{JobId, JobStatus};
 use crate::read_model::ReadModel;
 use crate::reload::{self, Reloader};
 use crate::requests::Request;
-use crate::scheduler::{NotLive, ScheduleError};
+use crate::scheduler::{Accepted, NotLive, ScheduleError};
 use crate::task::Followers;
 
 /// How long the main loop and the disk may take. Clients give up soon after.
@@ -182,6 +182,8 @@ fn find_route(path: &str) -> Option<&'static Route> {
 struct Scheduled {
     #[serde(rename = "jobId")]
     job: JobId,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    joined: bool,
 }
 
 #[derive(Serialize)]
@@ -246,7 +248,7 @@ impl Api {
             Action::Health => Ok(self.health()),
             Action::Pipelines => Ok(jobs::pipelines(self)),
             Action::Jobs => jobs::list(self, head, &query()?),
-            Action::Schedule => self.schedule(body, user),
+            Action::Schedule => self.schedule(head, body, user),
             Action::Detail => return jobs::detail(self, head, &query()?),
             Action::Logs => logs::tails(self, &query()?),
             Action::Log => return logs::raw(self, head, &query()?),
@@ -273,9 +275,10 @@ impl Api {
         }
     }
 
-    fn schedule(&self, body: &[u8], user: User) -> Result<Response, Error> {
-        let request = schedule::parse(body, user)?;
-        let job = self
+    fn schedule(&self, head: &Head, body: &[u8], user: User) -> Result<Response, Error> {
+        let mut request = schedule::parse(body, user)?;
+        request.key = schedule::key(head.header("Idempotency-Key"), body)?;
+        let Accepted { job, joined } = self
             .ask(|reply| Request::Schedule { request, reply })
             .map_err(|error| {
                 if matches!(error, Error::Stopping) {
@@ -285,7 +288,7 @@ impl Api {
                 }
             })?
             .map_err(Error::Schedule)?;
-        Ok(reply::json(202, &Scheduled { job }))
+        Ok(reply::json(202, &Scheduled { job, joined }))
     }
 
     fn cancel(&self, query: &Query, user: User) -> Result<Response, Error> {

@@ -12,8 +12,12 @@ use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
 use super::auth::User;
 use super::error::Error;
 use super::guard;
-use crate::scheduler::ScheduleRequest;
+use crate::job::IdempotencyKey;
+use crate::scheduler::{RequestKey, ScheduleRequest};
 use crate::template::Variables;
+
+/// Of a body's hash: no two bodies have the same.
+const HASH_BYTES: usize = 16;
 
 /// What is asked for. `None` also where it is null.
 #[derive(Debug, Default)]
@@ -30,7 +34,30 @@ pub(super) fn parse(body: &[u8], user: User) -> Result<ScheduleRequest, Error> {
         variables: Arc::new(fields.variables.unwrap_or_default()),
         partition: fields.partition.unwrap_or_default(),
         user: user.0,
+        key: None,
     })
+}
+
+/// What names the request with this body, where it is named.
+pub(super) fn key(header: Option<&str>, body: &[u8]) -> Result<Option<RequestKey>, Error> {
+    let Some(key) = header.map(str::trim) else {
+        return Ok(None);
+    };
+    if !IdempotencyKey::accepts(key) {
+        return Err(Error::Parameter(format!(
+            "`Idempotency-Key` has {} bytes, expected {}",
+            key.len(),
+            IdempotencyKey::EXPECTED
+        )));
+    }
+    let body_hash = hmac_sha256::Hash::hash(body);
+    Ok(Some(RequestKey {
+        key: key.to_owned(),
+        body_hash: body_hash[..HASH_BYTES]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect(),
+    }))
 }
 
 fn parse_fields(body: &[u8]) -> Result<Fields, String> {

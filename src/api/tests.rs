@@ -17,7 +17,7 @@ use super::exchange::{Later, Next, Stream};
 use super::*;
 use crate::job::{Change, JobRecord, TaskProgress, TaskRecord, TaskStatus};
 use crate::read_model::Image;
-use crate::scheduler::PipelineView;
+use crate::scheduler::{Accepted, PipelineView};
 use crate::secret::Secret;
 use crate::task::{StreamKind, log_path};
 use crate::testing::TestDirectory;
@@ -97,6 +97,7 @@ fn record(number: u128, pipeline: &str, status: JobStatus) -> JobRecord {
         end_ms: None,
         errored: false,
         last_error: String::new(),
+        idempotency: Vec::new(),
         reason: String::new(),
         tasks: ["build", "test"]
             .map(|name| TaskRecord {
@@ -769,7 +770,12 @@ fn a_job_is_scheduled() {
             ("deploy", "anna", "tenant")
         );
         assert_eq!(request.variables["release"], "42");
-        reply.send(Ok(id(1))).unwrap();
+        assert_eq!(request.key, None);
+        let accepted = Accepted {
+            job: id(1),
+            joined: false,
+        };
+        reply.send(Ok(accepted)).unwrap();
     });
     world
         .post(

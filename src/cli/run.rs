@@ -86,6 +86,7 @@ pub(crate) fn run(config: &Config, arguments: &RunArguments, variable: GetVariab
         variables: Arc::new(variables),
         partition: String::new(),
         user: user.clone(),
+        key: None,
     };
     scheduler.schedule(now, id, request).map_err(|error| Failure {
         status: Status::REFUSED,

@@ -19,6 +19,7 @@ use crate::cli::variables::{Given, VariableArguments};
 use crate::cli::wait::print_on;
 use crate::cli::watch::{Watch, Watched};
 use crate::definition::shown;
+use crate::job::IdempotencyKey;
 use crate::task::StreamKind;
 
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -31,6 +32,9 @@ pub(crate) struct ScheduleArguments {
     /// The partition of the wait list that the job belongs to
     #[arg(long, value_name = "NAME")]
     pub partition: Option<String>,
+    /// A name for this request: the same again, after a failure say, makes no second job
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
     /// Wait for the job, and end with its result
     #[arg(long)]
     pub wait: bool,
@@ -56,6 +60,7 @@ struct Request {
     pipeline: String,
     given: Given,
     partition: String,
+    key: Option<String>,
 }
 
 impl Request {
@@ -67,7 +72,7 @@ impl Request {
         } else {
             self.given.read_as(|_| None)
         };
-        client.schedule(&self.pipeline, &variables, &self.partition)
+        client.schedule(&self.pipeline, &variables, &self.partition, self.key.as_deref())
     }
 }
 
@@ -83,6 +88,15 @@ pub(crate) fn run(client: &Client, arguments: &ScheduleArguments, disable_ansi: 
             )));
         }
     }
+    if let Some(key) = &arguments.key
+        && !IdempotencyKey::accepts(key)
+    {
+        return Err(Failure::usage(format!(
+            "`--key` is `{}`, expected {}",
+            shown(key),
+            IdempotencyKey::EXPECTED
+        )));
+    }
     let timeout_ms = arguments
         .timeout
         .as_ref()
@@ -92,6 +106,7 @@ pub(crate) fn run(client: &Client, arguments: &ScheduleArguments, disable_ansi: 
         pipeline: arguments.pipeline.clone(),
         given: arguments.variables.read().map_err(Failure::usage)?,
         partition: arguments.partition.clone().unwrap_or_default(),
+        key: arguments.key.clone(),
     };
     if !is_watched {
         let id = request

@@ -471,6 +471,21 @@ impl fmt::Display for VariableKind {
 }
 
 #[cfg(test)]
+impl Variable {
+    pub(crate) fn for_tests(name: &str, kind: VariableKind, required: bool, default: Option<Value>) -> Variable {
+        Variable {
+            name: name.to_owned(),
+            kind,
+            required,
+            default,
+            one_of: None,
+            pattern: None,
+            description: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use serde_json::json;
 

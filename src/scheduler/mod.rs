@@ -14,6 +14,7 @@
 
 mod job;
 mod judge;
+mod keys;
 mod lane;
 mod orders;
 mod retry;
@@ -34,13 +35,14 @@ use serde::Serialize;
 
 use crate::definition::variables::Declared;
 use crate::definition::{Pipelines, shown};
-use crate::job::{Change, JobId, JobStatus, TaskProgress, TaskRef, TaskStatus};
+use crate::job::{Change, IdempotencyKey, JobId, JobStatus, TaskProgress, TaskRef, TaskStatus};
 use crate::timestamp::Timestamp;
 use job::{Attempt, Job, JobPhase, StopReason, TaskEnd, TaskState};
 use judge::judge;
+use keys::Keys;
 use lane::Lane;
 
-pub(crate) use orders::{Failure, Order, Outcome, ScheduleRequest, TaskExit, TaskStart};
+pub(crate) use orders::{Accepted, Failure, Order, Outcome, RequestKey, ScheduleRequest, TaskExit, TaskStart};
 
 /// Jobs that wait in the whole process. A limit on everything: this one is far beyond what anybody watches.
 pub(crate) const MAX_WAITING_JOBS: usize = 10_000;
@@ -72,6 +74,7 @@ pub(crate) struct EndedJob {
     pub id: JobId,
     pub pipeline: Arc<str>,
     pub end_ms: i64,
+    pub idempotency: Vec<IdempotencyKey>,
     /// It ran; else it was canceled or replaced while it waited.
     pub started: bool,
 }
@@ -109,6 +112,8 @@ pub(crate) enum ScheduleError {
     QueueDisabled,
     BadVariables(String),
     ShuttingDown,
+    /// Another request had this key.
+    KeyOfAnother,
 }
 
 impl fmt::Display for ScheduleError {
@@ -123,6 +128,9 @@ impl fmt::Display for ScheduleError {
             }
             ScheduleError::BadVariables(complaints) => formatter.write_str(complaints),
             ScheduleError::ShuttingDown => formatter.write_str("prunner is shutting down"),
+            ScheduleError::KeyOfAnother => {
+                formatter.write_str("the idempotency key was given to a request with another body; give each its own")
+            }
         }
     }
 }
@@ -152,6 +160,7 @@ pub(crate) struct Scheduler {
     lanes: BTreeMap<Arc<str>, Lane>,
     /// Jobs that wait or run.
     jobs: BTreeMap<JobId, Job>,
+    keys: Keys,
     /// Running jobs with tasks that may start, by the turn in which they started.
     ready: BTreeMap<u64, JobId>,
     /// Monotonic milliseconds and what is due then. Taken out when it no longer holds, so that nothing wakes in vain.
@@ -178,6 +187,7 @@ impl Scheduler {
             pipelines: Pipelines::new(),
             lanes: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            keys: Keys::default(),
             ready: BTreeMap::new(),
             timers: BTreeSet::new(),
             running_jobs: 0,
@@ -369,9 +379,10 @@ impl Scheduler {
         }
         self.start_tasks(now);
         for lane in self.lanes.values_mut() {
-            let forgotten = lane.forget(now.mono_ms);
-            self.orders
-                .extend(forgotten.into_iter().map(|job| Order::Save(Change::Forget { job })));
+            for job in lane.forget(now.mono_ms) {
+                self.keys.forget(job);
+                self.orders.push(Order::Save(Change::Forget { job }));
+            }
         }
         if self.shutdown.is_some() && self.running_jobs == 0 && !self.exit_is_ordered {
             self.exit_is_ordered = true;

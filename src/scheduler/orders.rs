@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::definition::Pipeline;
-use crate::job::{Change, TaskRef};
+use crate::job::{Change, IdempotencyKey, JobId, TaskRef};
 use crate::template::Variables;
 
 /// What the program must do next; in the order given.
@@ -81,4 +81,31 @@ pub(crate) struct ScheduleRequest {
     pub variables: Arc<Variables>,
     pub partition: String,
     pub user: String,
+    pub key: Option<RequestKey>,
+}
+
+/// The `Idempotency-Key` of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RequestKey {
+    pub key: String,
+    pub body_hash: String,
+}
+
+impl RequestKey {
+    /// As a job keeps it.
+    pub(super) fn of_job(self, joined: bool) -> IdempotencyKey {
+        IdempotencyKey {
+            key: self.key,
+            body_hash: self.body_hash,
+            joined,
+        }
+    }
+}
+
+/// The job that a request is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Accepted {
+    pub job: JobId,
+    /// It was there already.
+    pub joined: bool,
 }

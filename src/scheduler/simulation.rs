@@ -37,6 +37,7 @@
 //! - a task that is over its time ends as canceled; 130 means stopped whatever the stop signal is; the grace is prunner's
 //!   and not the task's; the attempt is not counted
 
+mod intake;
 mod model;
 mod random;
 mod shape;
@@ -47,15 +48,16 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use serde_json::Value;
 use uuid::Uuid;
 
-use super::{EndedJob, Limits, Order, Outcome, ScheduleError, ScheduleRequest, Scheduler, Shutdown, TaskExit};
+use super::{
+    Accepted, EndedJob, Limits, Order, Outcome, ScheduleError, ScheduleRequest, Scheduler, Shutdown, TaskExit,
+};
 use crate::definition::Pipelines;
 use crate::job::{Change, JobId, JobRecord, JobStatus, TaskRef};
-use crate::template::Variables;
 use crate::timestamp::Timestamp;
-use model::{Model, State};
+use intake::Ask;
+use model::{Decision, Model, State};
 use random::Random;
 use shape::Shape;
 
@@ -81,10 +83,11 @@ fn random_histories_agree_with_the_model() {
         sum.add(&world.summary);
     }
     say(&format!(
-        "{count} histories in {:.1} s: {} calls, {} jobs, {} tasks, {} retries, {} stops, {} kills, {} restarts, {} crashes",
+        "{count} histories in {:.1} s: {} calls, {} jobs, {} known requests, {} tasks, {} retries, {} stops, {} kills, {} restarts, {} crashes",
         started.elapsed().as_secs_f64(),
         sum.calls,
         sum.jobs,
+        sum.known,
         sum.tasks,
         sum.retries,
         sum.stops,
@@ -98,6 +101,7 @@ fn random_histories_agree_with_the_model() {
 struct Summary {
     calls: usize,
     jobs: usize,
+    known: usize,
     tasks: usize,
     retries: usize,
     stops: usize,
@@ -110,6 +114,7 @@ impl Summary {
     fn add(&mut self, other: &Summary) {
         self.calls += other.calls;
         self.jobs += other.jobs;
+        self.known += other.known;
         self.tasks += other.tasks;
         self.retries += other.retries;
         self.stops += other.stops;
@@ -158,12 +163,13 @@ struct World {
     processes: Vec<Process>,
     now: Timestamp,
     next_id: u128,
+    asked: Vec<Ask>,
     summary: Summary,
 }
 
 #[derive(Debug)]
 enum Call {
-    Schedule(&'static str, &'static str, bool),
+    Schedule(Ask),
     Cancel(JobId),
     Exit(Process, TaskExit),
     Reload(BTreeMap<String, Arc<Shape>>),
@@ -198,6 +204,7 @@ impl World {
                 mono_ms: random.between(0, 1_000),
             },
             next_id: 1,
+            asked: Vec::new(),
             summary: Summary::default(),
             random,
         }
@@ -264,9 +271,14 @@ impl World {
         }
         match self.random.below(100) {
             0..40 => {
-                let name = self.random.pick(&NAMES);
-                let partition = self.random.pick(&["", "a", "b"]);
-                Call::Schedule(name, partition, self.random.chance(3, 4))
+                // Some come again.
+                let ask = if !self.asked.is_empty() && self.random.chance(1, 4) {
+                    self.random.pick(&self.asked)
+                } else {
+                    Ask::random(&mut self.random, &NAMES)
+                };
+                self.asked.push(ask.clone());
+                Call::Schedule(ask)
             }
             40..75 if !self.processes.is_empty() => {
                 let process = self.random.pick(&self.processes);
@@ -342,7 +354,7 @@ impl World {
         // `before` is how things stood on disk, and what the model expected of the call.
         let before = |world: &World| crashes.then(|| (world.model.clone(), world.records.clone()));
         let before = match call {
-            Call::Schedule(name, partition, has_x) => self.schedule(name, partition, has_x, before),
+            Call::Schedule(ask) => self.schedule(&ask, before),
             Call::Cancel(id) => {
                 let is_live = self.model.will_cancel(id);
                 let before = before(self);
@@ -413,34 +425,35 @@ impl World {
 
     fn schedule(
         &mut self,
-        name: &str,
-        partition: &str,
-        has_x: bool,
+        ask: &Ask,
         before: impl FnOnce(&World) -> Option<(Model, BTreeMap<JobId, JobRecord>)>,
     ) -> Option<(Model, BTreeMap<JobId, JobRecord>)> {
         let id = JobId(Uuid::from_u128(self.next_id));
         self.next_id += 1;
-        let decision = self.model.decide(name, partition, has_x);
+        let decision = self.model.decide(ask);
+        let mut expected = Accepted { job: id, joined: false };
         if let Ok(decision) = decision {
-            self.summary.jobs += 1;
-            self.model.will_accept(self.now, id, name, partition, has_x, decision);
+            if let Decision::Is(job) = decision {
+                self.summary.known += 1;
+                expected.job = job;
+            } else {
+                self.summary.jobs += 1;
+            }
+            self.model.will_accept(self.now, id, ask, decision);
         }
         let before = before(self);
-        let mut variables = Variables::new();
-        if has_x {
-            variables.insert("x".to_owned(), Value::from("1"));
-        }
         let request = ScheduleRequest {
-            pipeline: name.to_owned(),
-            variables: Arc::new(variables),
-            partition: partition.to_owned(),
+            pipeline: ask.pipeline.to_owned(),
+            variables: Arc::new(ask.variables.clone()),
+            partition: ask.partition.to_owned(),
             user: String::new(),
+            key: ask.request_key(),
         };
         let mut answer = self.scheduler.schedule(self.now, id, request);
         if let Err(ScheduleError::BadVariables(complaints)) = &mut answer {
             complaints.clear();
         }
-        assert_eq!(answer, decision.map(|_| ()));
+        assert_eq!(answer, decision.map(|_| expected));
         before
     }
 
@@ -485,6 +498,7 @@ impl World {
             id: record.id,
             started: record.start_ms.is_some(),
             end_ms: record.end_ms.unwrap(),
+            idempotency: record.idempotency,
             pipeline: record.pipeline,
         });
         self.scheduler = Scheduler::new(self.limits, pipelines(&self.shapes));

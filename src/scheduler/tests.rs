@@ -4,6 +4,7 @@
 //! ticks at every deadline on the way.
 
 mod bounds;
+mod intake;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,8 +16,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    EndedJob, Limits, MAX_WAITING_BYTES, MAX_WAITING_JOBS, Order, Outcome, ScheduleError, ScheduleRequest, Scheduler,
-    Shutdown, TaskExit, TaskStart,
+    Accepted, EndedJob, Limits, MAX_WAITING_BYTES, MAX_WAITING_JOBS, Order, Outcome, RequestKey, ScheduleError,
+    ScheduleRequest, Scheduler, Shutdown, TaskExit, TaskStart,
 };
 use crate::definition::{Pipelines, load_files};
 use crate::job::{Change, JobId, JobRecord, JobStatus, TaskProgress, TaskRef, TaskStatus};
@@ -138,13 +139,20 @@ impl Play {
         self.now.mono_ms = mono_ms;
     }
 
-    /// `schedule PIPELINE [partition=TEXT] [NAME=TEXT …]`
+    /// `schedule PIPELINE [partition=TEXT] [key=TEXT[/HASH]] [NAME=TEXT …]`
     fn schedule(&mut self, words: &[&str]) {
         let mut variables = Variables::new();
         let mut partition = String::new();
+        let mut key = None;
         for (name, value) in words[1..].iter().map(|word| word.split_once('=').unwrap()) {
             if name == "partition" {
                 value.clone_into(&mut partition);
+            } else if name == "key" {
+                let (value, body_hash) = value.split_once('/').unwrap_or((value, ""));
+                key = Some(RequestKey {
+                    key: value.to_owned(),
+                    body_hash: body_hash.to_owned(),
+                });
             } else {
                 variables.insert(name.to_owned(), Value::from(value));
             }
@@ -155,9 +163,16 @@ impl Play {
             variables: Arc::new(variables),
             partition,
             user: "anna".to_owned(),
+            key,
         };
-        if let Err(error) = self.scheduler.schedule(self.now, job_id(self.last_id), request) {
-            self.tell(&format!("refused: {error}"));
+        let id = job_id(self.last_id);
+        match self.scheduler.schedule(self.now, id, request) {
+            Ok(Accepted { job, .. }) if job == id => {}
+            Ok(Accepted { job, joined }) => {
+                let how = if joined { "joined" } else { "known" };
+                self.tell(&format!("{how}: {}", number(job)));
+            }
+            Err(error) => self.tell(&format!("refused: {}", short(&error.to_string()))),
         }
     }
 
@@ -209,6 +224,7 @@ impl Play {
             id: record.id,
             started: record.start_ms.is_some(),
             end_ms: record.end_ms.unwrap(),
+            idempotency: record.idempotency,
             pipeline: record.pipeline,
         });
         self.scheduler = Scheduler::new(self.limits, load(&self.yaml));
@@ -1802,11 +1818,15 @@ fn check_variables(yaml: &str, variables: &Value, expected: &str) {
         variables: Arc::new(variables.as_object().unwrap().clone()),
         partition: String::new(),
         user: String::new(),
+        key: None,
     };
     let now = Timestamp { wall_ms: 0, mono_ms: 0 };
     let answer = scheduler.schedule(now, job_id(1), request);
     let expected = if expected.is_empty() {
-        Ok(())
+        Ok(Accepted {
+            job: job_id(1),
+            joined: false,
+        })
     } else {
         Err(ScheduleError::BadVariables(expected.to_owned()))
     };

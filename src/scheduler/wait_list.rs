@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::job::{Job, JobPhase, task_records};
 use super::lane::{Full, Place};
 use super::{
-    EndedJob, Lane, MAX_WAITING_BYTES, MAX_WAITING_JOBS, Order, ScheduleError, ScheduleRequest, Scheduler, Timer,
-    variables,
+    Accepted, EndedJob, Lane, MAX_WAITING_BYTES, MAX_WAITING_JOBS, Order, ScheduleError, ScheduleRequest, Scheduler,
+    Timer, variables,
 };
 use crate::definition::Pipeline;
 use crate::job::{Change, JobId, JobRecord, JobStatus};
@@ -26,11 +26,17 @@ impl Scheduler {
                 .entry(Arc::clone(&job.pipeline))
                 .or_insert_with(|| Lane::undefined(Arc::clone(&job.pipeline)));
             lane.remember(job.id, job.started, now.mono_of(job.end_ms));
+            for key in &job.idempotency {
+                self.keys.remember(&job.pipeline, job.id, key);
+            }
         }
         waiting.sort_by_key(|record| (record.place, record.id));
         let mut waiting = waiting.into_iter().peekable();
         while let Some(record) = waiting.next() {
             self.next_place = self.next_place.max(record.place + 1);
+            for key in &record.idempotency {
+                self.keys.remember(&record.pipeline, record.id, key);
+            }
             // A crash came between the two changes of a replacement: the newer job was saved, the end of the older not.
             match waiting.peek().filter(|newer| newer.place == record.place) {
                 Some(newer) => {
@@ -88,18 +94,30 @@ impl Scheduler {
         self.remember(now, &record.pipeline, record.id, false);
     }
 
-    /// Accepts a job: it starts, or it waits.
+    /// Accepts a job: it starts, or it waits. A request that is known by its key is answered with the job that it had.
     ///
     /// # Errors
-    /// Where the pipeline is unknown, the variables don't fit, or the wait list has no place.
+    /// Where the pipeline is unknown, the variables don't fit, the wait list has no place, or the key is another request's.
     pub(crate) fn schedule(
         &mut self,
         now: Timestamp,
         id: JobId,
         mut request: ScheduleRequest,
-    ) -> Result<(), ScheduleError> {
+    ) -> Result<Accepted, ScheduleError> {
         if self.shutdown.is_some() {
             return Err(ScheduleError::ShuttingDown);
+        }
+        if let Some(key) = &request.key
+            && let Some(known) = self.keys.find(&request.pipeline, &key.key)
+        {
+            return if known.body_hash == key.body_hash {
+                Ok(Accepted {
+                    job: known.job,
+                    joined: known.joined,
+                })
+            } else {
+                Err(ScheduleError::KeyOfAnother)
+            };
         }
         let Some(pipeline) = self.pipelines.get(request.pipeline.as_str()).cloned() else {
             return Err(ScheduleError::UnknownPipeline(request.pipeline));
@@ -140,9 +158,13 @@ impl Scheduler {
             end_ms: None,
             errored: false,
             last_error: String::new(),
+            idempotency: request.key.map(|key| key.of_job(false)).into_iter().collect(),
             reason: String::new(),
             tasks: task_records(&pipeline),
         };
+        for key in &record.idempotency {
+            self.keys.remember(&pipeline.name, id, key);
+        }
         let job = Job::new(
             &record,
             Arc::clone(&pipeline),
@@ -160,7 +182,7 @@ impl Scheduler {
             self.add_waiting(job);
         }
         self.advance(now);
-        Ok(())
+        Ok(Accepted { job: id, joined: false })
     }
 
     fn find_place(&self, pipeline: &Pipeline, request: &ScheduleRequest) -> Result<Place, ScheduleError> {

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::lock::open_private;
-use crate::job::{Change, JobId, JobRecord, JobStatus};
+use crate::job::{Change, IdempotencyKey, JobId, JobRecord, JobStatus};
 use crate::timestamp::parse_rfc3339;
 
 pub(super) const JOURNAL: &str = "journal.jsonl";
@@ -53,6 +53,7 @@ pub(super) struct EndedLine<'a> {
     pub status: JobStatus,
     pub end_ms: i64,
     pub started: bool,
+    pub idempotency: Vec<IdempotencyKey>,
     pub json: &'a str,
 }
 
@@ -69,6 +70,8 @@ struct Probe<'a> {
     start: Option<IgnoredAny>,
     #[serde(borrow, default)]
     end: Option<Cow<'a, str>>,
+    #[serde(default)]
+    idempotency: Vec<IdempotencyKey>,
 }
 
 pub(super) fn push_change(buffer: &mut Vec<u8>, change: &Change) {
@@ -150,6 +153,7 @@ fn parse_job(json: &str) -> Option<Line<'_>> {
         status: probe.status,
         end_ms: parse_rfc3339(&probe.end?)?,
         started: probe.start.is_some(),
+        idempotency: probe.idempotency,
         json,
     }))
 }

@@ -182,6 +182,7 @@ fn record(job: OldJob, now_wall_ms: i64) -> Result<JobRecord, String> {
         } else {
             last_error
         },
+        idempotency: Vec::new(),
         reason: String::new(),
         tasks,
     };

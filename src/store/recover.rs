@@ -159,6 +159,7 @@ fn load_journal(path: &Path, bytes: &[u8], now_wall_ms: i64) -> Loaded {
                 id: line.id,
                 pipeline: Arc::clone(&pipeline),
                 end_ms: line.end_ms,
+                idempotency: line.idempotency,
                 started: line.started,
             };
             loaded.ended.insert(line.id, job);
@@ -301,6 +302,7 @@ impl Loaded {
             id: record.id,
             pipeline: Arc::clone(&record.pipeline),
             end_ms,
+            idempotency: record.idempotency.clone(),
             started: record.start_ms.is_some(),
         };
         self.ended.insert(record.id, job);

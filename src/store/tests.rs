@@ -54,6 +54,7 @@ fn job(number: u64) -> Change {
         end_ms: None,
         errored: false,
         last_error: String::new(),
+        idempotency: Vec::new(),
         reason: String::new(),
         tasks: vec![task("build", &[]), task("upload", &["build"])],
     }))

@@ -106,12 +106,13 @@ impl Client {
         Client { patience, ..self }
     }
 
-    /// The job that was accepted.
+    /// The job that was accepted; with a key that was given before: the one of then.
     pub(crate) fn schedule(
         &self,
         pipeline: &str,
         variables: &Variables,
         partition: &str,
+        key: Option<&str>,
     ) -> Result<String, ClientError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -122,13 +123,15 @@ impl Client {
         if !partition.is_empty() {
             body["queuePartition"] = json!(partition);
         }
-        let text = self.ask(
-            "POST",
-            "/pipelines/schedule",
-            body.to_string().as_bytes(),
-            Duration::ZERO,
-        )?;
-        let scheduled: Scheduled = parse(&text)?;
+        let answer = self.send(&Request {
+            method: "POST",
+            target: "/pipelines/schedule",
+            token: &self.token,
+            header: key.map(|key| ("Idempotency-Key", key.to_owned())),
+            body: body.to_string().as_bytes(),
+            patience: Some(self.patience),
+        })?;
+        let scheduled: Scheduled = parse(&self.read(answer.body)?)?;
         Ok(scheduled.job_id)
     }
 

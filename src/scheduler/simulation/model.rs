@@ -7,10 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::NAMES;
+use super::intake::Ask;
 use super::shape::{Course, OnError, Shape};
 use crate::definition::Queue;
 use crate::job::{Change, JobId, JobRecord, JobStatus, TaskProgress, TaskRef, TaskStatus};
-use crate::scheduler::{Order, Outcome, PipelineView, ScheduleError, TaskExit};
+use crate::scheduler::{Order, Outcome, PipelineView, RequestKey, ScheduleError, TaskExit};
+use crate::template::Variables;
 use crate::timestamp::Timestamp;
 
 const GIVE_UP_MS: i64 = 5_000;
@@ -56,7 +59,8 @@ pub(super) struct ModelJob {
     /// The one whose tasks stand in its record on disk.
     saved_shape: Arc<Shape>,
     partition: String,
-    has_x: bool,
+    variables: Variables,
+    key: Option<RequestKey>,
     created_wall_ms: i64,
     start_after_wall_ms: Option<i64>,
     replaces: Option<JobId>,
@@ -154,6 +158,8 @@ pub(super) enum Decision {
     Starts,
     Waits,
     Replaces(JobId),
+    /// The job that the same request made before.
+    Is(JobId),
 }
 
 impl ModelJob {
@@ -247,8 +253,9 @@ impl ModelJob {
         }
     }
 
-    fn fits(&self, shape: &Shape) -> bool {
-        self.has_x || !shape.needs_x
+    /// Its variables with this definition; `None`: they don't fit.
+    fn variables_for(&self, shape: &Shape) -> Option<Variables> {
+        shape.rules.admit(&self.variables)
     }
 }
 
@@ -282,6 +289,15 @@ impl Model {
         self.waiting.values().map(Vec::len).sum()
     }
 
+    /// It waits, runs or is kept.
+    fn is_remembered(&self, id: JobId) -> bool {
+        match self.jobs[&id].state {
+            State::Waiting { .. } | State::Running => true,
+            State::Ended(_) => self.kept.values().flatten().any(|kept| kept.job == id),
+            State::Asked => false,
+        }
+    }
+
     fn runs(&self, pipeline: &str) -> usize {
         self.running
             .iter()
@@ -295,14 +311,26 @@ impl Model {
     }
 
     /// What a request must lead to.
-    pub(super) fn decide(&self, pipeline: &str, partition: &str, has_x: bool) -> Result<Decision, ScheduleError> {
+    pub(super) fn decide(&self, ask: &Ask) -> Result<Decision, ScheduleError> {
+        let (pipeline, partition) = (ask.pipeline, ask.partition);
         if self.shuts_down {
             return Err(ScheduleError::ShuttingDown);
+        }
+        if let Some(key) = ask.request_key()
+            && let Some((&id, job)) = self.jobs.iter().find(|(id, job)| {
+                let is_named = job.pipeline == pipeline && job.key.as_ref().is_some_and(|other| other.key == key.key);
+                is_named && self.is_remembered(**id)
+            })
+        {
+            if job.key == Some(key) {
+                return Ok(Decision::Is(id));
+            }
+            return Err(ScheduleError::KeyOfAnother);
         }
         let Some(shape) = self.defined.get(pipeline) else {
             return Err(ScheduleError::UnknownPipeline(pipeline.to_owned()));
         };
-        if shape.needs_x && !has_x {
+        if shape.rules.admit(&ask.variables).is_none() {
             return Err(ScheduleError::BadVariables(String::new()));
         }
         if shape.delay_ms == 0 && self.runs(pipeline) < shape.concurrency && !self.is_held {
@@ -334,23 +362,21 @@ impl Model {
         }
     }
 
-    pub(super) fn will_accept(
-        &mut self,
-        now: Timestamp,
-        id: JobId,
-        pipeline: &str,
-        partition: &str,
-        has_x: bool,
-        decision: Decision,
-    ) {
+    pub(super) fn will_accept(&mut self, now: Timestamp, id: JobId, ask: &Ask, decision: Decision) {
+        if let Decision::Is(_) = decision {
+            return;
+        }
+        let pipeline = ask.pipeline;
         let shape = Arc::clone(&self.defined[pipeline]);
         let delay_ms = (shape.delay_ms > 0).then_some(shape.delay_ms);
+        let variables = shape.rules.admit(&ask.variables);
         let job = ModelJob {
             pipeline: pipeline.to_owned(),
             saved_shape: Arc::clone(&shape),
             shape,
-            partition: partition.to_owned(),
-            has_x,
+            partition: ask.partition.to_owned(),
+            variables: variables.expect("a request that does not fit is refused"),
+            key: ask.request_key(),
             created_wall_ms: now.wall_ms,
             start_after_wall_ms: delay_ms.map(|delay_ms| now.wall_ms + delay_ms),
             replaces: None,
@@ -583,7 +609,8 @@ impl Model {
                 {
                     self.expected_ends.insert(old, JobStatus::Replaced);
                 }
-                if !self.defined.get(pipeline).is_some_and(|shape| job.fits(shape)) {
+                let shape = self.defined.get(pipeline);
+                if shape.and_then(|shape| job.variables_for(shape)).is_none() {
                     self.expected_ends.entry(*id).or_insert(JobStatus::Canceled);
                 }
             }
@@ -601,10 +628,12 @@ impl Model {
             let shape = &self.defined[&job.pipeline];
             let dependencies =
                 |shape: &Shape| -> Vec<Vec<usize>> { shape.tasks.iter().map(|task| task.depends_on.clone()).collect() };
-            if dependencies(shape) != dependencies(&job.saved_shape) {
+            let variables = job.variables_for(shape).unwrap();
+            if dependencies(shape) != dependencies(&job.saved_shape) || variables != job.variables {
                 self.expected_redefinitions.insert(id);
             }
             job.shape = Arc::clone(shape);
+            job.variables = variables;
         }
     }
 
@@ -774,6 +803,7 @@ impl Model {
             let job = self.jobs.get_mut(&id).unwrap();
             job.saved_shape = Arc::clone(&job.shape);
             assert_eq!(record.tasks.len(), job.shape.tasks.len());
+            assert_eq!(*record.variables, job.variables);
             assert_eq!(record.status, JobStatus::Waiting);
             return;
         }
@@ -784,6 +814,7 @@ impl Model {
         let job = self.jobs.get_mut(&id).unwrap();
         assert_eq!(record.start_after_ms, job.start_after_wall_ms);
         assert_eq!(record.partition, job.partition);
+        assert_eq!(*record.variables, job.variables);
         assert_eq!(record.status == JobStatus::Running, decision == Decision::Starts);
         let delay_ms = job.start_after_wall_ms.map(|_| now.mono_ms + job.shape.delay_ms);
         job.state = State::Waiting {
@@ -797,6 +828,7 @@ impl Model {
                 let place = list.iter().position(|&other| other == old).unwrap();
                 list.insert(place + 1, id);
             }
+            Decision::Is(_) => unreachable!("it makes no job"),
         }
     }
 
@@ -1035,8 +1067,13 @@ impl Model {
         );
         for view in views {
             let name = &*view.pipeline;
-            let has_x = self.defined[name].needs_x;
-            let is_accepted = self.decide(name, "", has_x).is_ok() && !self.is_held;
+            let ask = Ask {
+                pipeline: NAMES.into_iter().find(|known| *known == name).unwrap(),
+                partition: "",
+                variables: self.defined[name].rules.fitting(),
+                key: None,
+            };
+            let is_accepted = self.decide(&ask).is_ok() && !self.is_held;
             assert_eq!((view.schedulable, view.running), (is_accepted, self.runs(name) > 0));
         }
         assert_eq!(views.len(), self.defined.len());

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::intake::Rules;
 use super::random::Random;
 use crate::definition::bounds::{Bounds, Retry, StopSignal, TimeLimit};
-use crate::definition::intake::Intake;
 use crate::definition::{Pipeline, Queue, Task};
 use crate::template::{Delimiters, Template};
 
@@ -23,8 +23,7 @@ pub(super) struct Shape {
     pub delay_ms: i64,
     pub retention_count: Option<usize>,
     pub retention_period_ms: Option<i64>,
-    /// A line of its scripts names the variable `x`.
-    pub needs_x: bool,
+    pub rules: Rules,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +119,7 @@ impl Shape {
             delay_ms: 0,
             retention_count: None,
             retention_period_ms: None,
-            needs_x: false,
+            rules: Rules::default(),
         };
         for index in 0..random.below(7) {
             shape.tasks.push(TaskShape {
@@ -132,7 +131,8 @@ impl Shape {
             let place = random.below(index + 1);
             shape.file_order.insert(place, index);
         }
-        shape.needs_x = random.chance(1, 6) && shape.tasks.iter().any(|task| !task.is_marker);
+        let needs_x = random.chance(1, 6) && shape.tasks.iter().any(|task| !task.is_marker);
+        shape.rules = Rules::random(random, needs_x);
         shape.redraw_limits(random);
         shape
     }
@@ -160,11 +160,12 @@ impl Shape {
             random.between(1, 3_000)
         };
         self.retention_count = random.chance(1, 3).then(|| 1 + random.below(3));
+        self.rules = Rules::random(random, self.rules.needs_x);
         self.retention_period_ms = random.chance(1, 3).then(|| random.between(1, 20_000));
     }
 
     pub(super) fn to_pipeline(&self, name: &str) -> Arc<Pipeline> {
-        let mut unused_x = self.needs_x;
+        let mut unused_x = self.rules.needs_x;
         let mut tasks = Vec::new();
         for (index, task) in self.tasks.iter().enumerate() {
             let line = if !task.is_marker && unused_x {
@@ -209,7 +210,7 @@ impl Shape {
             name: name.into(),
             concurrency: self.concurrency,
             queue: self.queue,
-            intake: Intake::default(),
+            intake: self.rules.to_intake(),
             start_delay_ms: self.delay_ms,
             continue_running_tasks_after_failure: self.keeps_going,
             timeout: self.timeout_ms.map(TimeLimit::for_tests),

@@ -1,0 +1,57 @@
+//! Which request made or joined which job, by the keys that clients give their requests: `Idempotency-Key`.
+//!
+//! A part of the scheduler, unaware of jobs but for their ids. A key is remembered as long as its job.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::job::{IdempotencyKey, JobId};
+
+/// All keys that are remembered.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    /// By pipeline, then by key.
+    known: BTreeMap<Arc<str>, BTreeMap<String, Known>>,
+    /// So that a job's keys are found when it is forgotten.
+    of_job: BTreeMap<JobId, (Arc<str>, Vec<String>)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Known {
+    pub job: JobId,
+    pub body_hash: String,
+    /// The request made no job of its own.
+    pub joined: bool,
+}
+
+impl Keys {
+    pub(super) fn find(&self, pipeline: &str, key: &str) -> Option<&Known> {
+        self.known.get(pipeline)?.get(key)
+    }
+
+    pub(super) fn remember(&mut self, pipeline: &Arc<str>, job: JobId, key: &IdempotencyKey) {
+        let known = Known {
+            job,
+            body_hash: key.body_hash.clone(),
+            joined: key.joined,
+        };
+        let keys = self.known.entry(Arc::clone(pipeline)).or_default();
+        keys.insert(key.key.clone(), known);
+        let of_job = self.of_job.entry(job);
+        let (_, keys) = of_job.or_insert_with(|| (Arc::clone(pipeline), Vec::new()));
+        keys.push(key.key.clone());
+    }
+
+    pub(super) fn forget(&mut self, job: JobId) {
+        let Some((pipeline, keys)) = self.of_job.remove(&job) else {
+            return;
+        };
+        let known = self.known.get_mut(&pipeline).expect("a job's keys are known");
+        for key in keys {
+            known.remove(&key);
+        }
+        if known.is_empty() {
+            self.known.remove(&pipeline);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Random requests, and what a pipeline makes of them before they are jobs, as the model understands it.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::random::Random;
+use crate::definition::intake::Intake;
+use crate::definition::variables::{Declared, Variable, VariableKind};
+use crate::scheduler::RequestKey;
+use crate::template::Variables;
+
+/// A request, but for who asks.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    pub pipeline: &'static str,
+    pub partition: &'static str,
+    pub variables: Variables,
+    pub key: Option<&'static str>,
+}
+
+impl Ask {
+    pub(super) fn random(random: &mut Random, pipelines: &[&'static str]) -> Ask {
+        let mut variables = Variables::new();
+        let x = [json!("1"), json!("1"), json!("2"), json!(5), Value::Null];
+        if random.chance(5, 6) {
+            variables.insert("x".to_owned(), random.pick(&x));
+        }
+        if random.chance(1, 8) {
+            variables.insert("y".to_owned(), json!("1"));
+        }
+        Ask {
+            pipeline: random.pick(pipelines),
+            partition: random.pick(&["", "a", "b"]),
+            variables,
+            key: random.pick(&[None, None, None, Some("k"), Some("l")]),
+        }
+    }
+
+    pub(super) fn request_key(&self) -> Option<RequestKey> {
+        self.key.map(|key| RequestKey {
+            key: key.to_owned(),
+            body_hash: format!("{self:?}"),
+        })
+    }
+}
+
+/// What a pipeline says about requests.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Rules {
+    /// A line of its scripts names the variable `x`.
+    pub needs_x: bool,
+    pub x: Option<XRule>,
+    pub is_strict: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct XRule {
+    is_integer: bool,
+    is_required: bool,
+    default: Option<Value>,
+}
+
+impl Rules {
+    pub(super) fn random(random: &mut Random, needs_x: bool) -> Rules {
+        let is_integer = random.chance(1, 3);
+        let default = if is_integer { json!(7) } else { json!("7") };
+        let x = random.chance(1, 3).then(|| XRule {
+            is_integer,
+            is_required: random.chance(1, 2),
+            default: random.chance(1, 3).then_some(default),
+        });
+        Rules {
+            needs_x,
+            // Else no request fits.
+            is_strict: random.chance(1, 8) && (x.is_some() || !needs_x),
+            x,
+        }
+    }
+
+    pub(super) fn to_intake(&self) -> Intake {
+        let variables = self.x.iter().map(|x| {
+            let kind = if x.is_integer {
+                VariableKind::Integer
+            } else {
+                VariableKind::String
+            };
+            Variable::for_tests("x", kind, x.is_required, x.default.clone())
+        });
+        Intake {
+            declared: Arc::new(Declared {
+                variables: variables.collect(),
+                is_strict: self.is_strict,
+            }),
+        }
+    }
+
+    /// The variables that a job has of such a request; `None`: it is refused.
+    pub(super) fn admit(&self, variables: &Variables) -> Option<Variables> {
+        let mut variables = variables.clone();
+        let given = variables.get("x").cloned().unwrap_or(Value::Null);
+        if let Some(rule) = &self.x {
+            match (&given, &rule.default) {
+                (Value::Null, Some(default)) => {
+                    variables.insert("x".to_owned(), default.clone());
+                }
+                (Value::Null, None) if rule.is_required => return None,
+                (Value::Number(_), _) if !rule.is_integer => return None,
+                (Value::String(_), _) if rule.is_integer => return None,
+                _ => {}
+            }
+        }
+        if self.needs_x && !variables.contains_key("x") {
+            return None;
+        }
+        let is_known = |name: &str| name == "x" && self.x.is_some();
+        if self.is_strict && variables.keys().any(|name| !is_known(name)) {
+            return None;
+        }
+        Some(variables)
+    }
+
+    /// A request that is not refused for what it brings.
+    pub(super) fn fitting(&self) -> Variables {
+        let candidates = [json!({}), json!({"x": "1"}), json!({"x": 5})];
+        let mut fitting = candidates.into_iter().filter_map(|candidate| {
+            let candidate = candidate.as_object().unwrap().clone();
+            self.admit(&candidate).map(|_| candidate)
+        });
+        fitting.next().unwrap_or_default()
+    }
+}
