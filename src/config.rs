@@ -22,7 +22,7 @@ pub(crate) const TOKEN_VARIABLE: &str = "PRUNNER_TOKEN";
 pub(crate) const MARK_VARIABLE: &str = "PRUNNER_MARK";
 
 /// All variables that mean something to prunner itself. No task gets them from prunner's environment.
-pub(crate) const OWN_VARIABLES: [&str; 17] = [
+pub(crate) const OWN_VARIABLES: [&str; 19] = [
     ADDRESS_VARIABLE,
     "PRUNNER_PATH",
     "PRUNNER_PATTERN",
@@ -36,6 +36,8 @@ pub(crate) const OWN_VARIABLES: [&str; 17] = [
     "PRUNNER_KILL_GRACE",
     "PRUNNER_SHELL",
     "PRUNNER_LOG_LIMIT",
+    "PRUNNER_RETENTION_PERIOD",
+    "PRUNNER_RETENTION_COUNT",
     "PRUNNER_VERBOSE",
     "PRUNNER_DISABLE_ANSI",
     TOKEN_VARIABLE,
@@ -91,6 +93,16 @@ pub(crate) struct Flags {
     )]
     #[arg(long, global = true, value_name = "SIZE")]
     log_limit: Option<OsString>,
+    #[arg(
+        help = "How long ended jobs are kept whose pipeline does not say it; `none`: for ever [env: PRUNNER_RETENTION_PERIOD] [default: none]"
+    )]
+    #[arg(long, global = true, value_name = "DURATION")]
+    retention_period: Option<OsString>,
+    #[arg(
+        help = "How many ended jobs are kept of a pipeline that does not say it; `none`: all [env: PRUNNER_RETENTION_COUNT] [default: none]"
+    )]
+    #[arg(long, global = true, value_name = "NUMBER")]
+    retention_count: Option<OsString>,
     #[arg(help = "Log more [env: PRUNNER_VERBOSE]")]
     #[arg(short, long, global = true, value_name = "BOOLEAN", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     verbose: Option<OsString>,
@@ -132,6 +144,10 @@ pub(crate) struct Config {
     pub shell: Vec<String>,
     /// Bytes; `NO_LIMIT`: none.
     pub log_limit: u64,
+    /// Of pipelines that don't say it; at least 1. `None`: unlimited.
+    pub retention_period_ms: Option<i64>,
+    /// The same.
+    pub retention_count: Option<usize>,
     pub verbose: bool,
     pub disable_ansi: bool,
 }
@@ -158,6 +174,10 @@ impl Config {
             kill_grace_ms: find(&flags.kill_grace, "kill-grace", "2s").and_then(|setting| duration(setting, 0))?,
             shell: vec![find(&flags.shell, "shell", "sh").and_then(text)?],
             log_limit: find(&flags.log_limit, "log-limit", "none").and_then(log_limit)?,
+            retention_period_ms: find(&flags.retention_period, "retention-period", "none")
+                .and_then(|setting| unless_none(setting, |setting| duration(setting, 1)))?,
+            retention_count: find(&flags.retention_count, "retention-count", "none")
+                .and_then(|setting| unless_none(setting, count))?,
             verbose: find(&flags.verbose, "verbose", "false").and_then(boolean)?,
             disable_ansi: find(&flags.disable_ansi, "disable-ansi", "false").and_then(boolean)?,
         })
@@ -321,6 +341,13 @@ fn duration(setting: Setting, minimum_ms: i64) -> Result<i64> {
     Ok(duration_ms)
 }
 
+fn unless_none<T>(setting: Setting, read: impl FnOnce(Setting) -> Result<T>) -> Result<Option<T>> {
+    if setting.value == "none" {
+        return Ok(None);
+    }
+    read(setting).map(Some)
+}
+
 fn log_limit(setting: Setting) -> Result<u64> {
     let origin = setting.origin.clone();
     let value = text(setting)?;
@@ -383,6 +410,8 @@ mod tests {
             kill_grace_ms: 2000,
             shell: vec!["sh".to_owned()],
             log_limit: u64::MAX,
+            retention_period_ms: None,
+            retention_count: None,
             verbose: false,
             disable_ansi: false,
         };
@@ -412,6 +441,8 @@ mod tests {
             ("PRUNNER_KILL_GRACE", "0"),
             ("PRUNNER_SHELL", "bash"),
             ("PRUNNER_LOG_LIMIT", "50MB"),
+            ("PRUNNER_RETENTION_PERIOD", "30d"),
+            ("PRUNNER_RETENTION_COUNT", "20"),
             ("PRUNNER_VERBOSE", "1"),
             ("PRUNNER_DISABLE_ANSI", "TRUE"),
         ];
@@ -430,6 +461,8 @@ mod tests {
             kill_grace_ms: 0,
             shell: vec!["bash".to_owned()],
             log_limit: 50_000_000,
+            retention_period_ms: Some(2_592_000_000),
+            retention_count: Some(20),
             verbose: true,
             disable_ansi: true,
         };
@@ -450,6 +483,8 @@ mod tests {
             "--kill-grace=1.5s",
             "--shell=dash",
             "--log-limit=1KiB",
+            "--retention-period=1h",
+            "--retention-count=none",
             "--verbose=0",
             "--disable-ansi=false",
         ];
@@ -468,6 +503,8 @@ mod tests {
             kill_grace_ms: 1500,
             shell: vec!["dash".to_owned()],
             log_limit: 1_024,
+            retention_period_ms: Some(3_600_000),
+            retention_count: None,
             verbose: false,
             disable_ansi: false,
         };
@@ -510,6 +547,18 @@ mod tests {
             &[("PRUNNER_MAX_TASKS", "-1")],
             max_tasks,
             "`PRUNNER_MAX_TASKS` is `-1`, expected a whole number, at least 1",
+        );
+        check(
+            &["--retention-count=0"],
+            &[],
+            |config| config.retention_count,
+            "`--retention-count` is `0`, expected a whole number, at least 1",
+        );
+        check(
+            &[],
+            &[("PRUNNER_RETENTION_PERIOD", "0")],
+            |config| config.retention_period_ms,
+            "`PRUNNER_RETENTION_PERIOD` is `0`, expected at least 1ms",
         );
         let poll = |config: Config| config.poll_interval_ms;
         check(&["--poll-interval=1d"], &[], poll, "86400000");
@@ -649,7 +698,7 @@ mod tests {
     fn every_flag_names_its_variable() {
         let command = TestCli::command();
         let flags: Vec<_> = command.get_arguments().collect();
-        assert_eq!(flags.len(), 15);
+        assert_eq!(flags.len(), 17);
         for flag in flags {
             let variable = variable_name(flag.get_long().unwrap());
             assert!(OWN_VARIABLES.contains(&variable.as_str()), "{variable}");

@@ -18,7 +18,8 @@ use crate::job::{Change, JobId, JobStatus, TaskRef, TaskStatus};
 use crate::log;
 use crate::requests::{Reply, Request};
 use crate::scheduler::{
-    Accepted, NotLive, Order, Outcome, PipelineView, ScheduleError, ScheduleRequest, Scheduler, Shutdown, TaskExit,
+    Accepted, ForgetError, NotLive, Order, Outcome, PipelineView, ScheduleError, ScheduleRequest, Scheduler, Shutdown,
+    TaskExit,
 };
 use crate::service_manager::{self, Watchdog};
 use crate::signals::{Arrived, Stop};
@@ -44,6 +45,7 @@ pub(crate) enum Event {
 pub(crate) enum Release {
     Scheduled(Reply<Result<Accepted, ScheduleError>>, Result<Accepted, ScheduleError>),
     Canceled(Reply<Result<(), NotLive>>, Result<(), NotLive>),
+    Forgotten(Reply<Result<(), ForgetError>>, Result<(), ForgetError>),
     Reloaded(Reply<()>),
     Launch(PreparedTask),
 }
@@ -55,6 +57,7 @@ impl Release {
         match self {
             Release::Scheduled(reply, answer) => drop(reply.send(answer)),
             Release::Canceled(reply, answer) => drop(reply.send(answer)),
+            Release::Forgotten(reply, answer) => drop(reply.send(answer)),
             Release::Reloaded(reply) => drop(reply.send(())),
             Release::Launch(task) => workers.launch(task),
         }
@@ -164,6 +167,10 @@ impl MainLoop {
             Event::Requested(Request::Cancel { job, by, reply }) => {
                 let answer = self.scheduler.cancel(now, job, &by);
                 self.releases.push(Release::Canceled(reply, answer));
+            }
+            Event::Requested(Request::Forget { job, reply }) => {
+                let answer = self.scheduler.forget(now, job);
+                self.releases.push(Release::Forgotten(reply, answer));
             }
             Event::Requested(Request::Reload { pipelines, reply }) => {
                 log::info("pipelines loaded", &[("pipelines", &pipelines.len())]);

@@ -4,7 +4,7 @@ use crossbeam_channel::Sender;
 
 use crate::definition::Pipelines;
 use crate::job::JobId;
-use crate::scheduler::{Accepted, NotLive, ScheduleError, ScheduleRequest};
+use crate::scheduler::{Accepted, ForgetError, NotLive, ScheduleError, ScheduleRequest};
 
 /// Where the answer goes: a channel for one message, on whose other end the connection's thread waits.
 pub(crate) type Reply<T> = Sender<T>;
@@ -22,6 +22,11 @@ pub(crate) enum Request {
         job: JobId,
         by: String,
         reply: Reply<Result<(), NotLive>>,
+    },
+    /// Answered when it is on disk.
+    Forget {
+        job: JobId,
+        reply: Reply<Result<(), ForgetError>>,
     },
     /// The files were read and are right. Answered when the new set holds, and can be seen.
     Reload {

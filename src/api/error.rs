@@ -38,6 +38,8 @@ pub(super) enum Error {
     Storage(String),
     /// A cancel came too late.
     AlreadyEnded,
+    /// It waits or runs: there is nothing to forget yet.
+    NotEnded,
     /// All complaints about the files.
     Definition(String),
     /// The range lies behind the end of a log of this length.
@@ -77,7 +79,7 @@ impl Error {
             Error::Method(_) => 405,
             Error::JobId | Error::TaskName | Error::Json(_) | Error::Parameter(_) | Error::Definition(_) => 400,
             Error::Schedule(why) => schedule_status(why),
-            Error::AlreadyEnded => 409,
+            Error::AlreadyEnded | Error::NotEnded => 409,
             Error::Range(_) => 416,
             Error::ScheduleStorage(_) | Error::Storage(_) | Error::NotSaved | Error::Stopping | Error::Busy => 503,
             Error::Unreadable(why) => unreadable_status(why),
@@ -98,6 +100,7 @@ impl Error {
             Error::Parameter(_) => "bad_request",
             Error::Schedule(why) => schedule_code(why),
             Error::AlreadyEnded => "already_ended",
+            Error::NotEnded => "not_ended",
             Error::Definition(_) => "bad_definition",
             Error::Range(_) => "range_not_satisfiable",
             Error::ScheduleStorage(_) | Error::Storage(_) | Error::NotSaved => "storage",
@@ -122,6 +125,7 @@ impl Error {
             Error::Schedule(why) => format!("Error scheduling pipeline: {why}").into(),
             Error::ScheduleStorage(trouble) => format!("Error scheduling pipeline: {trouble}").into(),
             Error::AlreadyEnded => "job has already ended".into(),
+            Error::NotEnded => "job has not ended".into(),
             Error::Range(length) => {
                 format!("the range begins behind the end of the log, which has {length} bytes").into()
             }
@@ -153,6 +157,7 @@ impl Error {
             | Error::ScheduleStorage(_)
             | Error::Storage(_)
             | Error::AlreadyEnded
+            | Error::NotEnded
             | Error::Definition(_)
             | Error::NotSaved
             | Error::Stopping

@@ -53,7 +53,7 @@ use crate::job::{JobId, JobStatus};
 use crate::read_model::ReadModel;
 use crate::reload::{self, Reloader};
 use crate::requests::Request;
-use crate::scheduler::{Accepted, NotLive, ScheduleError};
+use crate::scheduler::{Accepted, ForgetError, NotLive, ScheduleError};
 use crate::task::Followers;
 
 /// How long the main loop and the disk may take. Clients give up soon after.
@@ -128,6 +128,7 @@ enum Action {
     Logs,
     Log,
     Cancel,
+    Forget,
     Reload,
 }
 
@@ -154,7 +155,7 @@ const fn route(verb: Verb, path: &'static str, action: Action) -> Route {
 }
 
 /// Each path has one method.
-const ROUTES: [Route; 9] = [
+const ROUTES: [Route; 10] = [
     Route {
         open: true,
         ..route(Verb::Get, "/health", Action::Health)
@@ -170,6 +171,7 @@ const ROUTES: [Route; 9] = [
     route(Verb::Get, "/job/logs", Action::Logs),
     route(Verb::Get, "/job/log", Action::Log),
     route(Verb::Post, "/job/cancel", Action::Cancel),
+    route(Verb::Post, "/job/forget", Action::Forget),
 ];
 
 fn find_route(path: &str) -> Option<&'static Route> {
@@ -253,6 +255,7 @@ impl Api {
             Action::Logs => logs::tails(self, &query()?),
             Action::Log => return logs::raw(self, head, &query()?),
             Action::Cancel => self.cancel(&query()?, user),
+            Action::Forget => self.forget(&query()?),
             Action::Reload => self.reload(),
         }
         .map(Answer::Ready)
@@ -302,6 +305,15 @@ impl Api {
             }
         }
         Ok(reply::json(200, &true))
+    }
+
+    fn forget(&self, query: &Query) -> Result<Response, Error> {
+        let job = query.job_id()?;
+        match self.ask(|reply| Request::Forget { job, reply })? {
+            Ok(()) => Ok(reply::json(200, &true)),
+            Err(ForgetError::Unknown) => Err(Error::UnknownJob),
+            Err(ForgetError::NotEnded) => Err(Error::NotEnded),
+        }
     }
 
     /// Whether the job is where a cancel would bring it; false where it lives.

@@ -317,7 +317,7 @@ fn every_route_has_its_methods_and_needs_a_token() {
         "/job/logs",
         "/job/log",
     ];
-    let post = ["/pipelines/schedule", "/pipelines/reload", "/job/cancel"];
+    let post = ["/pipelines/schedule", "/pipelines/reload", "/job/cancel", "/job/forget"];
     let methods = [
         Method::Get,
         Method::Head,
@@ -921,6 +921,39 @@ fn a_job_is_canceled() {
             reply.expect_error(409, "job has already ended", "already_ended");
         }
     }
+}
+
+#[test]
+fn a_job_is_forgotten_or_not_as_the_main_loop_says() {
+    let world = World::with_jobs();
+    for (answer, status, body) in [
+        (Ok(()), 200, "true"),
+        (
+            Err(ForgetError::NotEnded),
+            409,
+            r#"{"error":"job has not ended","code":"not_ended"}"#,
+        ),
+        (
+            Err(ForgetError::Unknown),
+            404,
+            r#"{"error":"Job not found","code":"job_not_found"}"#,
+        ),
+    ] {
+        world.next_request(move |request| {
+            let Request::Forget { job, reply } = request else {
+                panic!("{request:?}")
+            };
+            assert_eq!(job, id(3));
+            reply.send(answer).unwrap();
+        });
+        world
+            .post(&format!("/job/forget?id={}", id(3)), "")
+            .expect(status, body);
+    }
+    world
+        .post("/job/forget?id=3", "")
+        .expect_error(400, "Invalid job id", "invalid_job_id");
+    assert!(world.reactions().is_empty());
 }
 
 #[test]

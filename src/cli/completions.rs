@@ -309,6 +309,11 @@ fn positional(command: &clap::Command, values: &[String], source: &Source<'_>) -
             jobs.retain(|job| !given.contains(&job.value));
             jobs
         }
+        ("forget", given) => {
+            let mut jobs = source.jobs(&["succeeded", "failed", "canceled", "replaced", "interrupted"]);
+            jobs.retain(|job| !given.contains(&job.value));
+            jobs
+        }
         ("job" | "logs", []) => source.jobs(&[]),
         ("logs", [job]) => source.tasks(job),
         ("completions", []) => plain(

@@ -10,6 +10,7 @@ mod completions;
 mod debug;
 mod display;
 mod export;
+mod forget;
 mod graph;
 mod jobs;
 mod logs;
@@ -35,6 +36,7 @@ use clap::{Parser, Subcommand};
 
 use crate::cli::client::Client;
 use crate::cli::completions::{CompleteArguments, CompletionsArguments};
+use crate::cli::forget::ForgetArguments;
 use crate::cli::graph::GraphArguments;
 use crate::cli::jobs::{JobArguments, JobsArguments, PipelinesArguments};
 use crate::cli::logs::LogsArguments;
@@ -78,6 +80,8 @@ enum Command {
     Wait(WaitArguments),
     /// Cancel jobs
     Cancel(CancelArguments),
+    /// Remove jobs that have ended, with their logs
+    Forget(ForgetArguments),
     /// Show a job with its tasks
     Job(JobArguments),
     /// List jobs, newest first
@@ -162,6 +166,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, variable: GetVariable<'_>)
         Command::Schedule(arguments) => schedule::run(&client()?, &arguments, config.disable_ansi),
         Command::Wait(arguments) => wait::wait(&client()?, &arguments),
         Command::Cancel(arguments) => Ok(wait::cancel(&client()?, &arguments)),
+        Command::Forget(arguments) => forget::run(&client()?, &arguments),
         Command::Job(arguments) => jobs::show(&client()?, &arguments),
         Command::Jobs(arguments) => jobs::list(&client()?, &arguments),
         Command::Pipelines(arguments) => jobs::pipelines(&client()?, &arguments),

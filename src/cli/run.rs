@@ -28,7 +28,7 @@ use crate::main_loop::{Event, MainLoop, Purpose, Release, Witness, new_job_id};
 use crate::read_model::ReadModel;
 use crate::reason::reason;
 use crate::requests::Request;
-use crate::scheduler::{Limits, ScheduleRequest, Scheduler, Shutdown};
+use crate::scheduler::{Limits, Retention, ScheduleRequest, Scheduler, Shutdown};
 use crate::service_manager::Watchdog;
 use crate::signals::{self, Stop};
 use crate::store::{self, Store};
@@ -70,6 +70,10 @@ pub(crate) fn run(config: &Config, arguments: &RunArguments, variable: GetVariab
         Limits {
             max_tasks: config.max_tasks,
             kill_grace_ms: config.kill_grace_ms,
+            retention: Retention {
+                period_ms: config.retention_period_ms,
+                count: config.retention_count,
+            },
         },
         loaded.pipelines,
     );

@@ -23,7 +23,7 @@ use crate::read_model::ReadModel;
 use crate::reason::reason;
 use crate::reload::Reloader;
 use crate::requests::Request;
-use crate::scheduler::{Limits, Scheduler};
+use crate::scheduler::{Limits, Retention, Scheduler};
 use crate::secret::IfMissing;
 use crate::service_manager::{self, Watchdog};
 use crate::store::{self, DataDirectory, OpenError, Recovered, Store};
@@ -142,6 +142,10 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
     let limits = Limits {
         max_tasks: config.max_tasks,
         kill_grace_ms: config.kill_grace_ms,
+        retention: Retention {
+            period_ms: config.retention_period_ms,
+            count: config.retention_count,
+        },
     };
     let pipelines = loaded.pipelines.len();
     let mut scheduler = Scheduler::new(limits, loaded.pipelines);

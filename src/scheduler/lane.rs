@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::Retention;
 use crate::definition::{Pipeline, Queue};
 use crate::job::JobId;
 
@@ -14,6 +15,8 @@ pub(super) struct Lane {
     /// Its limits. The last definition that was known, where it is no longer defined.
     pub pipeline: Arc<Pipeline>,
     pub is_defined: bool,
+    /// How much of its history is kept.
+    retention: Retention,
     pub running: usize,
     /// The wait list in its order.
     pub waiting: BTreeMap<u64, JobId>,
@@ -43,10 +46,12 @@ pub(super) enum Place {
 }
 
 impl Lane {
-    pub(super) fn new(pipeline: Arc<Pipeline>) -> Lane {
+    /// For the jobs of a pipeline that is not defined.
+    pub(super) fn undefined(name: Arc<str>) -> Lane {
         Lane {
-            pipeline,
-            is_defined: true,
+            pipeline: Arc::new(Pipeline::unknown(name)),
+            is_defined: false,
+            retention: Retention::default(),
             running: 0,
             waiting: BTreeMap::new(),
             due: BTreeSet::new(),
@@ -56,12 +61,11 @@ impl Lane {
         }
     }
 
-    /// For the jobs of a pipeline that is not defined any more.
-    pub(super) fn undefined(name: Arc<str>) -> Lane {
-        Lane {
-            is_defined: false,
-            ..Lane::new(Arc::new(Pipeline::unknown(name)))
-        }
+    /// Has this definition from now on; where it says nothing about its history, the default holds.
+    pub(super) fn define(&mut self, pipeline: Arc<Pipeline>, default: Retention) {
+        self.retention = default.of(&pipeline);
+        self.pipeline = pipeline;
+        self.is_defined = true;
     }
 
     pub(super) fn has_free_place(&self) -> bool {
@@ -135,17 +139,24 @@ impl Lane {
     }
 
     /// Takes out the ended jobs that are no longer kept.
-    pub(super) fn forget(&mut self, now_mono_ms: i64) -> Vec<JobId> {
+    pub(super) fn forget_outdated(&mut self, now_mono_ms: i64) -> Vec<JobId> {
         let mut forgotten = Vec::new();
         for history in [&mut self.history, &mut self.unstarted_history] {
-            history.trim(&self.pipeline, now_mono_ms, &mut forgotten);
+            history.trim(self.retention, now_mono_ms, &mut forgotten);
         }
         forgotten
     }
 
+    /// Takes out this ended job; false where there is none.
+    pub(super) fn forget_one(&mut self, job: JobId) -> bool {
+        [&mut self.history, &mut self.unstarted_history]
+            .into_iter()
+            .any(|history| history.remove(job))
+    }
+
     /// When the next ended job becomes too old, in monotonic milliseconds.
     pub(super) fn next_expiry(&self) -> Option<i64> {
-        let period = self.pipeline.retention_period_ms?;
+        let period = self.retention.period_ms?;
         let oldest = [&self.history, &self.unstarted_history]
             .into_iter()
             .filter_map(|history| history.0.front());
@@ -173,11 +184,16 @@ struct Remembered {
 }
 
 impl History {
-    fn trim(&mut self, pipeline: &Pipeline, now_mono_ms: i64, forgotten: &mut Vec<JobId>) {
+    fn remove(&mut self, job: JobId) -> bool {
+        let place = self.0.iter().position(|remembered| remembered.job == job);
+        place.is_some_and(|place| self.0.remove(place).is_some())
+    }
+
+    fn trim(&mut self, retention: Retention, now_mono_ms: i64, forgotten: &mut Vec<JobId>) {
         while let Some(oldest) = self.0.front() {
-            let too_many = pipeline.retention_count.is_some_and(|count| self.0.len() > count);
-            let too_old = pipeline
-                .retention_period_ms
+            let too_many = retention.count.is_some_and(|count| self.0.len() > count);
+            let too_old = retention
+                .period_ms
                 .is_some_and(|period| oldest.end_mono_ms.saturating_add(period) <= now_mono_ms);
             if !too_many && !too_old {
                 break;

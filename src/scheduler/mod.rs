@@ -5,7 +5,7 @@
 //! with simulated time, and a decision never waits for anything.
 //!
 //! Here is how jobs are started and ended. How they come and wait is in `wait_list`, how tasks are stopped in `stop`,
-//! whether they are tried again in `retry`, what an exit means in `judge`.
+//! whether they are tried again in `retry`, what an exit means in `judge`, what is forgotten in `retention`.
 //!
 //! Every call that changes something ends in `advance`, which starts what can start. The order of orders matters: a
 //! `Save` stands before the `StartTask` that must not happen without it.
@@ -17,6 +17,7 @@ mod judge;
 mod keys;
 mod lane;
 mod orders;
+mod retention;
 mod retry;
 #[cfg(test)]
 mod simulation;
@@ -43,6 +44,7 @@ use keys::Keys;
 use lane::Lane;
 
 pub(crate) use orders::{Accepted, Failure, Order, Outcome, RequestKey, ScheduleRequest, TaskExit, TaskStart};
+pub(crate) use retention::{ForgetError, Retention};
 
 /// Jobs that wait in the whole process. A limit on everything: this one is far beyond what anybody watches.
 pub(crate) const MAX_WAITING_JOBS: usize = 10_000;
@@ -55,6 +57,8 @@ pub(crate) struct Limits {
     pub max_tasks: usize,
     /// From the interrupt to the kill.
     pub kill_grace_ms: i64,
+    /// Of ended jobs whose pipelines say nothing about it.
+    pub retention: Retention,
 }
 
 /// How prunner is asked to end.
@@ -276,9 +280,8 @@ impl Scheduler {
             let lane = self
                 .lanes
                 .entry(Arc::clone(name))
-                .or_insert_with(|| Lane::new(Arc::clone(pipeline)));
-            lane.pipeline = Arc::clone(pipeline);
-            lane.is_defined = true;
+                .or_insert_with(|| Lane::undefined(Arc::clone(name)));
+            lane.define(Arc::clone(pipeline), self.limits.retention);
         }
         self.lanes.retain(|_, lane| !lane.is_unused());
         self.pipelines = pipelines;
@@ -378,12 +381,7 @@ impl Scheduler {
             }
         }
         self.start_tasks(now);
-        for lane in self.lanes.values_mut() {
-            for job in lane.forget(now.mono_ms) {
-                self.keys.forget(job);
-                self.orders.push(Order::Save(Change::Forget { job }));
-            }
-        }
+        self.forget_outdated(now);
         if self.shutdown.is_some() && self.running_jobs == 0 && !self.exit_is_ordered {
             self.exit_is_ordered = true;
             self.orders.push(Order::Exit);

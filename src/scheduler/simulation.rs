@@ -22,7 +22,10 @@
 //! - the timer of a canceled job wakes up in vain
 //! - a job starts while the store has trouble, or during a shutdown
 //! - `on_error` runs after a cancel; a failure does not stop the other tasks
-//! - retention keeps one job too few; jobs that never started push the others out
+//! - retention keeps one job too few; jobs that never started push the others out; the server's default wins over what a
+//!   pipeline says
+//! - a job that somebody asks to be forgotten is not saved as such; the oldest is forgotten in its place; one that never
+//!   started is not found
 //!
 //! And these, some of which take the first 1,000 histories, for they need three things that meet in one millisecond:
 //!
@@ -51,7 +54,8 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    Accepted, EndedJob, Limits, Order, Outcome, ScheduleError, ScheduleRequest, Scheduler, Shutdown, TaskExit,
+    Accepted, EndedJob, Limits, Order, Outcome, Retention, ScheduleError, ScheduleRequest, Scheduler, Shutdown,
+    TaskExit,
 };
 use crate::definition::Pipelines;
 use crate::job::{Change, JobId, JobRecord, JobStatus, TaskRef};
@@ -83,7 +87,7 @@ fn random_histories_agree_with_the_model() {
         sum.add(&world.summary);
     }
     say(&format!(
-        "{count} histories in {:.1} s: {} calls, {} jobs, {} known requests, {} tasks, {} retries, {} stops, {} kills, {} restarts, {} crashes",
+        "{count} histories in {:.1} s: {} calls, {} jobs, {} known requests, {} tasks, {} retries, {} stops, {} kills, {} restarts, {} crashes, {} forgets",
         started.elapsed().as_secs_f64(),
         sum.calls,
         sum.jobs,
@@ -93,7 +97,8 @@ fn random_histories_agree_with_the_model() {
         sum.stops,
         sum.kills,
         sum.restarts,
-        sum.crashes
+        sum.crashes,
+        sum.forgets
     ));
 }
 
@@ -108,6 +113,7 @@ struct Summary {
     kills: usize,
     restarts: usize,
     crashes: usize,
+    forgets: usize,
 }
 
 impl Summary {
@@ -121,6 +127,7 @@ impl Summary {
         self.kills += other.kills;
         self.restarts += other.restarts;
         self.crashes += other.crashes;
+        self.forgets += other.forgets;
     }
 }
 
@@ -171,6 +178,7 @@ struct World {
 enum Call {
     Schedule(Ask),
     Cancel(JobId),
+    Forget(JobId),
     Exit(Process, TaskExit),
     Reload(BTreeMap<String, Arc<Shape>>),
     Hold(bool),
@@ -185,6 +193,10 @@ impl World {
         let limits = Limits {
             max_tasks: 1 + random.below(5),
             kill_grace_ms: random.between(0, 2_000),
+            retention: Retention {
+                period_ms: random.chance(1, 4).then(|| random.between(1, 20_000)),
+                count: random.chance(1, 4).then(|| 1 + random.below(4)),
+            },
         };
         let count = 1 + random.below(NAMES.len());
         let shapes: BTreeMap<_, _> = NAMES[..count]
@@ -195,7 +207,7 @@ impl World {
             is_shown: false,
             limits,
             scheduler: Scheduler::new(limits, pipelines(&shapes)),
-            model: Model::new(limits.max_tasks, limits.kill_grace_ms, shapes.clone()),
+            model: Model::new(limits, shapes.clone()),
             shapes,
             records: BTreeMap::new(),
             processes: Vec::new(),
@@ -291,6 +303,7 @@ impl World {
             91..92 => Call::ShutDown(Shutdown::Drain),
             92..93 => Call::ShutDown(Shutdown::Stop),
             93..95 => Call::Restart(self.random_shapes()),
+            95..98 => self.random_job_to_forget().map_or(Call::Tick, Call::Forget),
             _ if self.model.has_exited => Call::Restart(self.random_shapes()),
             _ => Call::Tick,
         }
@@ -306,6 +319,17 @@ impl World {
             .filter(|(_, job)| allows_ended || !matches!(job.state, State::Ended(_)))
             .map(|(&id, _)| id)
             .collect();
+        (!jobs.is_empty()).then(|| self.random.pick(&jobs))
+    }
+
+    fn random_job_to_forget(&mut self) -> Option<JobId> {
+        // Now and then one that lives or is forgotten, which must be refused.
+        let allows_others = self.random.chance(1, 5);
+        let jobs: Vec<JobId> = if allows_others {
+            self.model.jobs.keys().copied().collect()
+        } else {
+            self.model.kept_jobs()
+        };
         (!jobs.is_empty()).then(|| self.random.pick(&jobs))
     }
 
@@ -359,6 +383,13 @@ impl World {
                 let is_live = self.model.will_cancel(id);
                 let before = before(self);
                 assert_eq!(self.scheduler.cancel(now, id, "anna").is_ok(), is_live);
+                before
+            }
+            Call::Forget(id) => {
+                let decision = self.model.will_forget(id);
+                self.summary.forgets += usize::from(decision.is_ok());
+                let before = before(self);
+                assert_eq!(self.scheduler.forget(now, id), decision);
                 before
             }
             Call::Exit(process, exit) => {

@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Accepted, EndedJob, Limits, MAX_WAITING_BYTES, MAX_WAITING_JOBS, Order, Outcome, RequestKey, ScheduleError,
-    ScheduleRequest, Scheduler, Shutdown, TaskExit, TaskStart,
+    Accepted, EndedJob, Limits, MAX_WAITING_BYTES, MAX_WAITING_JOBS, Order, Outcome, RequestKey, Retention,
+    ScheduleError, ScheduleRequest, Scheduler, Shutdown, TaskExit, TaskStart,
 };
 use crate::definition::{Pipelines, load_files};
 use crate::job::{Change, JobId, JobRecord, JobStatus, TaskProgress, TaskRef, TaskStatus};
@@ -28,6 +28,10 @@ use crate::timestamp::Timestamp;
 const LIMITS: Limits = Limits {
     max_tasks: 64,
     kill_grace_ms: 2_000,
+    retention: Retention {
+        period_ms: None,
+        count: None,
+    },
 };
 
 fn load(yaml: &str) -> Pipelines {
@@ -90,6 +94,11 @@ impl Play {
                 let (id, by) = (job_id(words[0].parse().unwrap()), words.get(1).unwrap_or(&""));
                 if self.scheduler.cancel(self.now, id, by).is_err() {
                     self.tell("not live");
+                }
+            }
+            "forget" => {
+                if let Err(error) = self.scheduler.forget(self.now, job_id(words[0].parse().unwrap())) {
+                    self.tell(&format!("{error:?}"));
                 }
             }
             "exit" => self.exit(&words),
@@ -1477,6 +1486,82 @@ fn retention_by_count_keeps_unstarted_jobs_apart() {
             forget 1
         > jobs
             3 replaced
+            4 succeeded
+        ",
+    );
+}
+
+#[test]
+fn what_has_ended_is_forgotten_when_asked() {
+    check(
+        "p: {queue_limit: 2, queue_strategy: replace, tasks: {a: {script: x}}}",
+        "
+        > schedule p
+            1 runs
+            start 1/a after the save
+        > schedule p
+            2 waits
+        > forget 1
+            NotEnded
+        > forget 2
+            NotEnded
+        > cancel 2
+            2 canceled: canceled
+        > exit 1/a 0
+            1/a done
+            1 succeeded
+        > forget 2
+            forget 2
+        > forget 2
+            Unknown
+        > forget 1
+            forget 1
+        > forget 9
+            Unknown
+        > jobs
+        ",
+    );
+}
+
+#[test]
+fn defaults_of_retention_hold_for_pipelines_that_say_nothing() {
+    let retention = Retention {
+        period_ms: Some(5_000),
+        count: Some(1),
+    };
+    check_with(
+        Limits { retention, ..LIMITS },
+        "p: {tasks: {}}, q: {retention_count: 2, tasks: {}}",
+        "
+        > schedule p
+            1 runs
+            1 succeeded
+        > schedule p
+            2 runs
+            2 succeeded
+            forget 1
+        > schedule q
+            3 runs
+            3 succeeded
+        > schedule q
+            4 runs
+            4 succeeded
+        > reload q: {retention_period: 7s, tasks: {}}, r: {tasks: {}}
+            forget 3
+        > schedule r
+            5 runs
+            5 succeeded
+        > deadline
+            Some(5000)
+        > at 5000
+            forget 2
+            forget 5
+        > deadline
+            Some(7000)
+        > restart r: {tasks: {}}
+        > deadline
+            None
+        > jobs
             4 succeeded
         ",
     );

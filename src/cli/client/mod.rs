@@ -167,6 +167,11 @@ impl Client {
         self.ask("POST", &target, b"", Duration::ZERO).map(drop)
     }
 
+    pub(crate) fn forget(&self, id: &str) -> Result<(), ClientError> {
+        let target = format!("/job/forget?id={}", encode(id));
+        self.ask("POST", &target, b"", Duration::ZERO).map(drop)
+    }
+
     /// What the server says about its pipelines, in its own JSON.
     pub(crate) fn pipelines(&self) -> Result<String, ClientError> {
         self.ask("GET", "/pipelines/", b"", Duration::ZERO)
@@ -407,6 +412,8 @@ impl ClientError {
             format!("`{job}` is no id of a job; `prunner jobs` lists them")
         } else if self.has_code("already_ended") {
             format!("job `{job}` has already ended, so there is nothing to cancel")
+        } else if self.has_code("not_ended") {
+            format!("job `{job}` has not ended, so it can't be forgotten; `prunner cancel {job}` ends it")
         } else {
             return self.into();
         };

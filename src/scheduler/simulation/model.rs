@@ -12,7 +12,7 @@ use super::intake::Ask;
 use super::shape::{Course, OnError, Shape};
 use crate::definition::Queue;
 use crate::job::{Change, JobId, JobRecord, JobStatus, TaskProgress, TaskRef, TaskStatus};
-use crate::scheduler::{Order, Outcome, PipelineView, RequestKey, ScheduleError, TaskExit};
+use crate::scheduler::{ForgetError, Limits, Order, Outcome, PipelineView, RequestKey, ScheduleError, TaskExit};
 use crate::template::Variables;
 use crate::timestamp::Timestamp;
 
@@ -22,6 +22,8 @@ const GIVE_UP_MS: i64 = 5_000;
 pub(super) struct Model {
     pub max_tasks: usize,
     pub grace_ms: i64,
+    default_period_ms: Option<i64>,
+    default_count: Option<usize>,
     pub defined: BTreeMap<String, Arc<Shape>>,
     /// The limits that hold, also of pipelines that are gone.
     limits: BTreeMap<String, Arc<Shape>>,
@@ -37,6 +39,7 @@ pub(super) struct Model {
     pub has_exited: bool,
     /// What the call that goes on must bring, each once.
     expected_job: Option<(JobId, Decision)>,
+    expected_forget: Option<JobId>,
     expected_redefinitions: BTreeSet<JobId>,
     expected_ends: BTreeMap<JobId, JobStatus>,
     expected_cancels: BTreeSet<JobId>,
@@ -260,10 +263,12 @@ impl ModelJob {
 }
 
 impl Model {
-    pub(super) fn new(max_tasks: usize, grace_ms: i64, defined: BTreeMap<String, Arc<Shape>>) -> Model {
+    pub(super) fn new(limits: Limits, defined: BTreeMap<String, Arc<Shape>>) -> Model {
         Model {
-            max_tasks,
-            grace_ms,
+            max_tasks: limits.max_tasks,
+            grace_ms: limits.kill_grace_ms,
+            default_period_ms: limits.retention.period_ms,
+            default_count: limits.retention.count,
             limits: defined.clone(),
             defined,
             jobs: BTreeMap::new(),
@@ -274,6 +279,7 @@ impl Model {
             shuts_down: false,
             has_exited: false,
             expected_job: None,
+            expected_forget: None,
             expected_redefinitions: BTreeSet::new(),
             expected_ends: BTreeMap::new(),
             expected_cancels: BTreeSet::new(),
@@ -639,6 +645,7 @@ impl Model {
 
     pub(super) fn forget_expectations(&mut self) {
         self.expected_job = None;
+        self.expected_forget = None;
         self.expected_redefinitions.clear();
         self.expected_ends.clear();
         self.expected_cancels.clear();
@@ -981,20 +988,53 @@ impl Model {
         });
     }
 
+    pub(super) fn kept_jobs(&self) -> Vec<JobId> {
+        self.kept.values().flatten().map(|kept| kept.job).collect()
+    }
+
+    /// Somebody asks for a job to be forgotten.
+    pub(super) fn will_forget(&mut self, id: JobId) -> Result<(), ForgetError> {
+        if self.kept.values().flatten().any(|kept| kept.job == id) {
+            self.expected_forget = Some(id);
+            return Ok(());
+        }
+        match self.jobs[&id].state {
+            State::Ended(_) => Err(ForgetError::Unknown),
+            State::Asked | State::Waiting { .. } | State::Running => Err(ForgetError::NotEnded),
+        }
+    }
+
     fn see_forget(&mut self, now: Timestamp, id: JobId) {
-        let limits = self.limits.get(&self.jobs[&id].pipeline).cloned();
+        let (period_ms, count) = self.retention(&self.jobs[&id].pipeline);
+        let is_asked_for = self.expected_forget.take_if(|asked| *asked == id).is_some();
         let mut lists = self.kept.values_mut();
         let list = lists
             .find(|list| list.iter().any(|kept| kept.job == id))
             .expect("a job is forgotten that is not kept");
+        if is_asked_for {
+            list.retain(|kept| kept.job != id);
+            return;
+        }
         assert_eq!(list[0].job, id, "the oldest is forgotten first");
-        assert!(is_outdated(limits.as_deref(), list, now), "forgotten too early");
+        assert!(is_outdated(period_ms, count, list, now), "forgotten too early");
         list.remove(0);
+    }
+
+    /// What holds for the ended jobs of a pipeline: how long, and how many of them, are kept.
+    fn retention(&self, pipeline: &str) -> (Option<i64>, Option<usize>) {
+        match self.limits.get(pipeline) {
+            None => (None, None),
+            Some(shape) => (
+                shape.retention_period_ms.or(self.default_period_ms),
+                shape.retention_count.or(self.default_count),
+            ),
+        }
     }
 
     /// What must hold between two calls.
     pub(super) fn check_at_rest(&self, now: Timestamp, next_deadline: Option<i64>, views: &[PipelineView]) {
         assert_eq!(self.expected_job, None, "an accepted job is not saved");
+        assert_eq!(self.expected_forget, None, "this must be forgotten");
         assert!(self.expected_redefinitions.is_empty(), "a new definition is not saved");
         assert!(
             self.expected_ends.is_empty(),
@@ -1081,8 +1121,8 @@ impl Model {
 
     pub(super) fn must_forget(&self, now: Timestamp) -> bool {
         self.kept.iter().any(|((pipeline, _), list)| {
-            let limits = self.limits.get(pipeline).map(Arc::as_ref);
-            is_outdated(limits, list, now)
+            let (period_ms, count) = self.retention(pipeline);
+            is_outdated(period_ms, count, list, now)
         })
     }
 
@@ -1104,7 +1144,7 @@ impl Model {
             ModelTask::Waiting | ModelTask::Abandoned { .. } | ModelTask::Ended(_) => None,
         });
         let expiries = self.kept.iter().filter_map(|((pipeline, _), list)| {
-            let period_ms = self.limits.get(pipeline)?.retention_period_ms?;
+            let period_ms = self.retention(pipeline).0?;
             Some(list.first()?.end_ms + period_ms)
         });
         delays.chain(job_timeouts).chain(tasks).chain(expiries).min()
@@ -1156,12 +1196,10 @@ fn of_time(error: &str) -> String {
     if is_of_time { error.to_owned() } else { String::new() }
 }
 
-fn is_outdated(limits: Option<&Shape>, list: &[Kept], now: Timestamp) -> bool {
-    let (Some(limits), Some(oldest)) = (limits, list.first()) else {
+fn is_outdated(period_ms: Option<i64>, count: Option<usize>, list: &[Kept], now: Timestamp) -> bool {
+    let Some(oldest) = list.first() else {
         return false;
     };
-    limits.retention_count.is_some_and(|count| list.len() > count)
-        || limits
-            .retention_period_ms
-            .is_some_and(|period_ms| oldest.end_ms + period_ms <= now.mono_ms)
+    count.is_some_and(|count| list.len() > count)
+        || period_ms.is_some_and(|period_ms| oldest.end_ms + period_ms <= now.mono_ms)
 }

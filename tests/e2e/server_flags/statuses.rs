@@ -185,6 +185,8 @@ fn version_and_help_in_any_set_up() {
                 "kill-grace",
                 "shell",
                 "log-limit",
+                "retention-period",
+                "retention-count",
                 "verbose",
                 "disable-ansi",
             ]) {
