@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn commands_and_flags_are_offered() {
-        check("sch", &["schedule"]);
+        check("sch", &["schedule", "schema"]);
         check("__", &[]);
         check("--watch comp", &["completions"]);
         check("--address job can", &["cancel"]);

@@ -48,7 +48,7 @@ use crate::cli::token::TokenArguments;
 use crate::cli::validate::ValidateArguments;
 use crate::cli::wait::{CancelArguments, WaitArguments};
 use crate::config::{Config, Flags, GetVariable};
-use crate::log;
+use crate::{definition, log};
 
 const VERSION: &str = concat!("prunner ", env!("CARGO_PKG_VERSION"), "\n");
 
@@ -92,6 +92,8 @@ enum Command {
     Logs(LogsArguments),
     /// Check pipeline files and print every error and warning
     Validate(ValidateArguments),
+    /// Print a JSON schema of the pipeline files, for editors
+    Schema,
     /// Draw the tasks of a pipeline by level
     Graph(GraphArguments),
     /// Let the server load the pipeline files anew
@@ -143,6 +145,10 @@ fn run(arguments: impl IntoIterator<Item = OsString>, variable: GetVariable<'_>)
         output::print(VERSION)?;
         return Ok(Status::DONE);
     }
+    if command == Command::Schema {
+        output::print(&definition::schema())?;
+        return Ok(Status::DONE);
+    }
     if let Command::Completions(arguments) = &command {
         return completions::script(arguments);
     }
@@ -172,7 +178,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, variable: GetVariable<'_>)
         Command::Pipelines(arguments) => jobs::pipelines(&client()?, &arguments),
         Command::Logs(arguments) => logs::run(&client()?, &arguments, config.disable_ansi),
         Command::Reload(arguments) => reload::run(&client()?, &arguments),
-        Command::Version | Command::Completions(_) | Command::Complete(_) | Command::Man => {
+        Command::Version | Command::Schema | Command::Completions(_) | Command::Complete(_) | Command::Man => {
             unreachable!("they were run above")
         }
     }

@@ -8,10 +8,9 @@ use std::fmt;
 
 use crate::definition::complaint::shown;
 use crate::definition::fields::{Reader, described, field};
+use crate::definition::keys::Place;
 use crate::definition::parse::{Kind, Node};
 use crate::definition::{duration, size};
-
-const RETRY_KEYS: [&str; 5] = ["max", "delay", "backoff", "max_delay", "exit_codes"];
 
 const RETRY_EXAMPLE: &str = "`{max: 2, delay: 5s}`";
 
@@ -257,7 +256,7 @@ impl Reader<'_> {
     }
 
     fn retry_keys(&mut self, keys: &[(String, Node)]) -> Option<Retry> {
-        self.unknown_keys(keys, &RETRY_KEYS, &RETRY_KEYS);
+        self.unknown_keys(keys, Place::Retry);
         let max = self.integer(keys, "max", 0);
         if field(keys, "max").is_none() {
             self.error(format!(

@@ -9,58 +9,11 @@ use std::sync::Arc;
 use crate::definition::bounds::Bounds;
 use crate::definition::complaint::shown;
 use crate::definition::fields::{Findings, Reader, field};
+use crate::definition::keys::{Place, QUEUE_STRATEGIES};
 use crate::definition::order;
 use crate::definition::parse::Node;
 use crate::definition::{ON_ERROR, Pipeline, Queue, Task};
 use crate::template::Delimiters;
-
-const PIPELINE_KEYS: [&str; 19] = [
-    "tasks",
-    "concurrency",
-    "queue_limit",
-    "queue_strategy",
-    "queue_partition_limit",
-    "start_delay",
-    "continue_running_tasks_after_failure",
-    "retention_period",
-    "retention_count",
-    "env",
-    ON_ERROR,
-    "shell",
-    "delimiters",
-    "timeout",
-    "stop_signal",
-    "kill_grace",
-    "log_limit",
-    "variables",
-    "strict_variables",
-];
-
-const TASK_KEYS: [&str; 11] = [
-    "script",
-    "depends_on",
-    "allow_failure",
-    "env",
-    "shell",
-    "timeout",
-    "stop_signal",
-    "kill_grace",
-    "interruptible",
-    "retry",
-    "log_limit",
-];
-
-const ON_ERROR_KEYS: [&str; 9] = [
-    "script",
-    "env",
-    "shell",
-    "timeout",
-    "stop_signal",
-    "kill_grace",
-    "interruptible",
-    "retry",
-    "log_limit",
-];
 
 /// A log is named after its task, with an ending: file names have at most 255 bytes.
 const MAX_TASK_NAME_BYTES: usize = 200;
@@ -90,7 +43,7 @@ pub(crate) fn check(file: &Path, root: &Node, findings: &mut Findings) -> Vec<Ch
     let Some(entries) = reader.mapping(root, "the file", "a mapping with the key `pipelines`") else {
         return Vec::new();
     };
-    reader.unknown_keys(entries, &["pipelines"], &["pipelines"]);
+    reader.unknown_keys(entries, Place::File);
     let Some(pipelines) = field(entries, "pipelines") else {
         return Vec::new();
     };
@@ -116,7 +69,7 @@ fn pipeline(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Pipeline
         reader.error("has a name that can't be used; expected one that is not empty and has no control characters");
     }
     let entries = reader.mapping(node, "its definition", "a mapping with the key `tasks`")?;
-    reader.unknown_keys(entries, &PIPELINE_KEYS, &PIPELINE_KEYS);
+    reader.unknown_keys(entries, Place::Pipeline);
     let concurrency = reader.integer(entries, "concurrency", 1).unwrap_or(1);
     let start_delay_ms = reader.duration(entries, "start_delay").unwrap_or(0);
     let queue = queue(reader, entries, start_delay_ms);
@@ -168,7 +121,6 @@ fn dependents(tasks: &[Task]) -> Vec<Vec<usize>> {
 }
 
 fn queue(reader: &mut Reader<'_>, entries: &[(String, Node)], start_delay_ms: i64) -> Queue {
-    const STRATEGIES: [&str; 3] = ["append", "replace", "partitioned_replace"];
     let limit = reader.integer(entries, "queue_limit", 0);
     let partition_limit = reader.integer(entries, "queue_partition_limit", 1);
     let has_limit = field(entries, "queue_limit").is_some();
@@ -180,7 +132,7 @@ fn queue(reader: &mut Reader<'_>, entries: &[(String, Node)], start_delay_ms: i6
         );
     }
     let strategy = match field(entries, "queue_strategy") {
-        Some(_) => reader.word(entries, "queue_strategy", &STRATEGIES),
+        Some(_) => reader.word(entries, "queue_strategy", &QUEUE_STRATEGIES),
         None => Some(0),
     };
     if has_partition_limit && matches!(strategy, Some(0 | 1)) {
@@ -238,7 +190,7 @@ fn on_error(reader: &mut Reader<'_>, pipeline: &str, node: &Node, shared: &Share
             ));
         }
     }
-    reader.unknown_keys(entries, &TASK_KEYS, &ON_ERROR_KEYS);
+    reader.unknown_keys(entries, Place::OnError);
     Some(Task {
         name: Arc::from(ON_ERROR),
         script: reader.script(entries, shared.delimiters),
@@ -346,7 +298,7 @@ fn task_name(reader: &mut Reader<'_>, name: &str, has_on_error: bool) {
 /// The task without its dependencies, and their names.
 fn task<'n>(reader: &mut Reader<'_>, name: &str, node: &'n Node, shared: &Shared) -> Option<(Task, Vec<&'n str>)> {
     let entries = reader.mapping(node, "its definition", "a mapping with the key `script`")?;
-    reader.unknown_keys(entries, &TASK_KEYS, &TASK_KEYS);
+    reader.unknown_keys(entries, Place::Task);
     let task = Task {
         name: Arc::from(name),
         script: reader.script(entries, shared.delimiters),

@@ -8,6 +8,7 @@
 use std::path::Path;
 
 use crate::definition::complaint::{Complaint, shown};
+use crate::definition::keys::{KEYS, Place};
 use crate::definition::parse::{Kind, Mapping, Node};
 use crate::definition::{duration, names};
 use crate::template::{Delimiters, Template};
@@ -119,11 +120,12 @@ impl Reader<'_> {
 
     /// Warns of keys that are not known, and proposes some of those that are. What stands below them is looked at only for
     /// keys that are there twice.
-    pub(crate) fn unknown_keys(&mut self, entries: &[(String, Node)], known: &[&str], proposed: &[&str]) {
+    pub(crate) fn unknown_keys(&mut self, entries: &[(String, Node)], place: Place) {
         for (key, value) in entries {
-            if known.contains(&key.as_str()) {
+            if place.knows(key) {
                 continue;
             }
+            let proposed: Vec<&str> = place.keys().map(|key| key.name).collect();
             let mut meant = self.findings.did_you_mean(key, proposed.iter().copied());
             if meant.is_empty() {
                 meant = format!("; expected one of `{}`", proposed.join("`, `"));
@@ -427,6 +429,11 @@ impl Scalars {
 
 /// The value of a key; null counts as missing.
 pub(crate) fn field<'n>(entries: &'n [(String, Node)], key: &str) -> Option<&'n Node> {
+    // Whatever is read is told to editors too.
+    debug_assert!(
+        KEYS.iter().any(|known| known.name == key),
+        "`{key}` is not in the table of keys"
+    );
     let (_, value) = entries.iter().find(|(name, _)| name == key)?;
     (!value.is_null()).then_some(value)
 }

@@ -1,8 +1,9 @@
 //! What the definition files say, checked: the types that everything else works with.
 //!
 //! `find` looks for the files, `load` reads them, `parse` turns YAML into nodes that keep the text of every scalar,
-//! `check` turns the nodes into [`Pipelines`] (`fields`, `bounds`, `intake` and `variables` read the single keys, `order` the dependencies) and
-//! collects every complaint. Nothing here knows of jobs, processes or the state on disk.
+//! `check` turns the nodes into [`Pipelines`] (`fields`, `bounds`, `intake` and `variables` read the single keys, `order`
+//! the dependencies) and collects every complaint. `keys` is the table of all keys, `schema` tells editors what it holds.
+//! Nothing here knows of jobs, processes or the state on disk.
 //!
 //! Surprise: the tasks of a [`Pipeline`] are not kept in file order but in the order in which jobs list them, in
 //! which every task stands behind all that it depends on. `file_order` remembers the other one.
@@ -14,11 +15,13 @@ pub(crate) mod duration;
 mod fields;
 mod find;
 pub(crate) mod intake;
+mod keys;
 mod load;
 mod names;
 mod order;
 mod parse;
 pub(crate) mod size;
+mod schema;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -32,15 +35,14 @@ use self::bounds::{Bounds, TimeLimit};
 pub(crate) use self::complaint::{Complaint, shown};
 pub(crate) use self::find::{Search, find};
 use self::intake::Intake;
+pub(crate) use self::keys::ON_ERROR;
 pub(crate) use self::load::{Loaded, load, load_files};
 pub(crate) use self::names::did_you_mean;
+pub(crate) use self::schema::schema;
 use crate::template::Template;
 
 /// All pipelines that can be scheduled, by name.
 pub(crate) type Pipelines = BTreeMap<Arc<str>, Arc<Pipeline>>;
-
-/// The name that the task of `on_error` has in a job.
-pub(crate) const ON_ERROR: &str = "on_error";
 
 /// One pipeline, checked: dependencies exist and hold no cycle, values are in range.
 #[derive(Debug)]

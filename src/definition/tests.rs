@@ -6,6 +6,7 @@ mod bounds;
 mod intake;
 mod mistakes;
 mod samples;
+mod schema;
 mod valid;
 
 use std::path::Path;

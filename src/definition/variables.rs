@@ -12,11 +12,10 @@ use serde_json::{Number, Value};
 
 use crate::definition::complaint::shown;
 use crate::definition::fields::{Reader, field};
+use crate::definition::keys::{Place, VARIABLE_TYPES};
 use crate::definition::names::did_you_mean;
 use crate::definition::parse::{Kind, Node};
 use crate::template::{Variables, is_reserved};
-
-pub(super) const VARIABLE_KEYS: [&str; 6] = ["type", "required", "default", "one_of", "pattern", "description"];
 
 /// What is longer is no sensible pattern, and takes long to match.
 const MAX_PATTERN_BYTES: usize = 1_000;
@@ -326,11 +325,10 @@ impl Reader<'_> {
     /// `None`: there are errors in it.
     fn variable(&mut self, name: &str, keys: &[(String, Node)]) -> Option<Variable> {
         let errors = self.findings.errors.len();
-        self.unknown_keys(keys, &VARIABLE_KEYS, &VARIABLE_KEYS);
+        self.unknown_keys(keys, Place::Variable);
         let of = |key: &str| format!("`{key}` of the variable `{}`", shown(name));
-        let names = VariableKind::ALL.map(VariableKind::as_str);
         let kind = match field(keys, "type") {
-            Some(_) => VariableKind::ALL[self.word(keys, "type", &names)?],
+            Some(_) => VariableKind::ALL[self.word(keys, "type", &VARIABLE_TYPES)?],
             None => VariableKind::default(),
         };
         let description = match field(keys, "description") {
