@@ -17,6 +17,7 @@ mod pipelines;
 mod processes;
 mod restart;
 mod run;
+mod schema;
 mod server_flags;
 mod service;
 mod signals;
