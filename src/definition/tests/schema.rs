@@ -107,6 +107,7 @@ const VALUES: &[&str] = &[
     "append",
     "replace",
     "partitioned_replace",
+    "string",
     "SIGTERM",
     "TERM",
     "[]",
@@ -134,6 +135,8 @@ const VALUES: &[&str] = &[
     "{a: {script: text}}",
     "{'': {}}",
     "{'a/b': {}}",
+    "{__jobID: {}}",
+    "{failedTask: {}}",
     "{'..': {}}",
     "{'a=b': text}",
     "{\"a\\0b\": {}}",
@@ -243,6 +246,11 @@ fn keys_that_do_not_belong_together_are_refused_by_both() {
         "{on_error: {allow_failure: true}}",
         "{on_error: {script: a}, tasks: {on_error: {script: a}}}",
         "{tasks: {a: {allow_failure: true, retry: 1}}}",
+        "{variables: {a: {required: true, default: b}}}",
+        "{variables: {a: {type: integer, default: b}}}",
+        "{variables: {a: {type: integer, one_of: [1, b]}}}",
+        "{variables: {a: {type: boolean, pattern: b}}}",
+        "{variables: {a: {type: object, default: []}}}",
     ] {
         let file = pipeline_text(keys);
         assert!(!read(&file).0.is_empty(), "the parser takes {keys}");
@@ -257,6 +265,8 @@ fn keys_that_do_not_belong_together_are_refused_by_both() {
         "{queue_limit: 1, start_delay: 1s}",
         "{on_error: , tasks: {on_error: {script: a}}}",
         "{tasks: {a: {allow_failure: false, retry: 1}, b: {allow_failure: true}}}",
+        "{variables: {a: {type: integer, default: 1, one_of: [1, 2]}, b: {type: list, default: {'0': c}}}}",
+        "{variables: {a: {type: boolean, default: false}, b: {pattern: c, default: c}}}",
         "{tasks: {a: &a {retry: 1}, b: {<<: *a, script: b}}}",
     ] {
         let file = pipeline_text(keys);
