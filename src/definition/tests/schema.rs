@@ -152,7 +152,9 @@ const VALUES: &[&str] = &[
 ];
 
 fn needs_a_look_at_the_whole(complaint: &str) -> bool {
-    complaint.contains("depends on `") || complaint.contains("has a mistake in ")
+    ["depends on `", "has a mistake in ", "which can't be used"]
+        .iter()
+        .any(|part| complaint.contains(part))
 }
 
 #[test]
