@@ -131,6 +131,8 @@ pub(super) const KEYS: &[Key] = &[
         "What asks a task to end."),
     key("kill_grace", &[Pipeline, Task, OnError], Value::Shape("duration"), "",
         "From that signal to the kill. Default: 2s, or what `--kill-grace` says."),
+    key("log_limit", &[Pipeline, Task, OnError], Value::Shape("size"), "",
+        "How much of each stream of a task is kept: so much of its beginning, and the last 64 KiB; or `none`. Default: what `--log-limit` says."),
     key("interruptible", &[Task, OnError], Value::Boolean, "true",
         "False: a failure elsewhere in the job lets the task end first."),
     key("retry", &[Task, OnError], Value::Either(&[Value::Integer { least: 0 }, Value::Mapping(Retry)]), "0",
@@ -175,6 +177,10 @@ pub(super) const SHAPES: &[(&str, &str)] = &[
     (
         "timeLimit",
         r#"{"type":["string","null"],"pattern":"^\\s*(([0-9]+\\.?[0-9]*|\\.[0-9]+)(ms|[smhd]))+\\s*$","allOf":[{"pattern":"[1-9]"}],"examples":["10s","1h30m","2d"]}"#,
+    ),
+    (
+        "size",
+        r#"{"type":["string","number","null"],"exclusiveMinimum":0,"pattern":"^\\s*(none|([0-9]+\\.?[0-9]*|\\.[0-9]+)(B|[kMG]B|[KMG]iB)?)\\s*$","allOf":[{"pattern":"[1-9]|none"}],"examples":["50MB","64KiB","none"]}"#,
     ),
     // No line ends in a backslash, none has a NUL.
     (

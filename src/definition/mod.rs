@@ -20,8 +20,8 @@ mod load;
 mod names;
 mod order;
 mod parse;
-pub(crate) mod size;
 mod schema;
+pub(crate) mod size;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
