@@ -72,6 +72,7 @@ pub(crate) enum Mark {
 }
 
 /// Is told of a task's output, byte for byte, by the threads that read it: the task, its name, the stream and what was read.
+/// No bytes: an attempt is over, so what it has begun is a line.
 /// While it blocks, the task is slowed down.
 #[derive(Clone)]
 pub(crate) struct Observer(pub Arc<dyn Fn(TaskRef, &Arc<str>, StreamKind, &[u8]) + Send + Sync>);

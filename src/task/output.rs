@@ -470,6 +470,13 @@ pub(super) fn append_line(
     text: &str,
 ) {
     let mut log = Log::new(task, task_name, StreamKind::Stderr, settings, followers);
+    if let Some(Observer(observe)) = log.observer.take() {
+        // Without a file nobody else knows how the attempt's outputs ended.
+        for stream in StreamKind::BOTH {
+            observe(task, task_name, stream, b"");
+        }
+        observe(task, task_name, StreamKind::Stderr, format!("{text}\n").as_bytes());
+    }
     let line_end = if log.is_within_a_line() { "\n" } else { "" };
     log.write(format!("{line_end}{text}\n").as_bytes());
 }

@@ -108,6 +108,24 @@ pub(super) fn fit(text: &str, columns: usize) -> String {
     fitted
 }
 
+/// A name in at most so many columns: its end tells as much as its beginning, so an ellipsis stands between the two.
+pub(super) fn shorten(name: &str, columns: usize) -> String {
+    if width(name) <= columns {
+        return name.to_owned();
+    }
+    let mut left = columns.saturating_sub(1) / 2;
+    let mut end = name.len();
+    for (place, character) in name.char_indices().rev() {
+        let Some(rest) = left.checked_sub(width_of(character)) else {
+            break;
+        };
+        left = rest;
+        end = place;
+    }
+    let end = &name[end..];
+    fit(name, columns.saturating_sub(width(end))) + end
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +176,22 @@ mod tests {
         check("crlf\r", "crlf", "crlf");
         check("\x1b[32m10%\r20%", "20%", "\x1b[0m20%\x1b[0m");
         check("gone\rx\x1b[Ky", "xy", "xy");
+    }
+
+    #[track_caller]
+    fn check_short(name: &str, columns: usize, expected: &str) {
+        assert_eq!(shorten(name, columns), expected);
+        assert!(width(&shorten(name, columns)) <= columns);
+    }
+
+    #[test]
+    fn of_a_name_both_ends_are_kept() {
+        check_short("task-number-059", 15, "task-number-059");
+        check_short("task-number-059", 13, "task-n…er-059");
+        check_short("task-number-059", 8, "task…059");
+        check_short("世界世界", 6, "世…界");
+        check_short("ab", 1, "…");
+        check_short("ab", 0, "");
     }
 
     #[test]

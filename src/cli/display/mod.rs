@@ -164,7 +164,7 @@ impl Display {
         self.send(Message::Ended(task));
     }
 
-    /// What a task printed, however it is cut. Waits while much of it is to be written still.
+    /// What a task printed, however it is cut; nothing: what it has begun is a line. Waits while much of it is to be written still.
     pub(crate) fn output(&self, task: &Arc<str>, stream: StreamKind, bytes: Vec<u8>) {
         if !self.pending.add(bytes.len()) {
             return;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use super::clean::{clean, fit};
+use super::clean::{clean, shorten};
 use super::held::Held;
 use super::lines::Lines;
 use super::progress::Progress;
@@ -143,7 +143,12 @@ impl Screen {
         let place = self.place(task);
         let mut lines = std::mem::take(&mut self.tasks[place].lines[stream as usize]);
         let mut written = Vec::new();
-        lines.push(bytes, |line| self.take_line(place, stream, line, &mut written));
+        let take = |line: &[u8]| self.take_line(place, stream, line, &mut written);
+        if bytes.is_empty() {
+            lines.end(take);
+        } else {
+            lines.push(bytes, take);
+        }
         self.tasks[place].lines[stream as usize] = lines;
         self.write_output(now, stream, &written);
     }
@@ -164,7 +169,9 @@ impl Screen {
             let place_of = |name: &str| self.places.get(name).copied().unwrap_or(0);
             let last_lines = |name: &str| self.last_lines(name);
             text.push('\n');
-            for line in job.task_lines(style, place_of, last_lines) {
+            let is_terminal = self.around.is_terminal(Channel::Stderr);
+            let columns = is_terminal.then(|| self.outputs.columns());
+            for line in job.task_lines(style, columns, place_of, last_lines) {
                 text.push_str(&line);
                 text.push('\n');
             }
@@ -209,8 +216,9 @@ impl Screen {
             let running: Vec<(&str, Instant)> = self.running().collect();
             let done = self.tasks.iter().filter(|task| task.state == State::Ended).count();
             let text = self.progress.text(now, (done, self.tasks.len()), &running, columns);
-            // A terminal that counts columns otherwise must not begin a second line: wrapping is off meanwhile.
-            let line = format!("\r\x1b[?7l{text}\x1b[K\x1b[?7h");
+            // A terminal that counts columns otherwise must not begin a second line: wrapping is off meanwhile. One that is
+            // made narrower breaks the line in several; as the cursor stands at its beginning, all of them are behind it.
+            let line = format!("\r\x1b[J\x1b[?7l{text}\x1b[?7h\r");
             let _ = self.outputs.write(Channel::Stderr, line.as_bytes());
             self.progress.drawn(now);
         }
@@ -234,7 +242,7 @@ impl Screen {
 
     fn take_progress_away(&mut self) {
         if self.progress.is_drawn {
-            let _ = self.outputs.write(Channel::Stderr, b"\r\x1b[K");
+            let _ = self.outputs.write(Channel::Stderr, b"\r\x1b[J");
             self.progress.is_drawn = false;
         }
     }
@@ -324,7 +332,7 @@ impl Screen {
         } else {
             columns
         };
-        let name = fit(&self.tasks[place].name, columns);
+        let name = shorten(&self.tasks[place].name, columns);
         let padding = " ".repeat(columns.saturating_sub(width(&name)));
         let style = self.style(channel);
         format!("{}{padding} | ", style.name(place, &name))

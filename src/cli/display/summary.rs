@@ -42,6 +42,9 @@ pub(super) struct Style {
     pub has_unicode: bool,
 }
 
+/// Columns of the mark, the duration and the blanks between them.
+const BESIDE_NAMES: usize = 10;
+
 const GREEN: &str = "32";
 const RED: &str = "31";
 const YELLOW: &str = "33";
@@ -169,17 +172,21 @@ impl Job {
         self.status == "failed"
     }
 
-    /// One line for each task, and below it what `last_lines` has of it.
+    /// One line for each task, in so many columns where they have an end, and below it what `last_lines` has of it.
     pub(super) fn task_lines(
         &self,
         style: Style,
+        columns: Option<usize>,
         place_of: impl Fn(&str) -> usize,
         last_lines: impl Fn(&str) -> Vec<String>,
     ) -> Vec<String> {
-        let name_columns = self.tasks.iter().map(|task| width(&task.name)).max().unwrap_or(0);
+        let longest = self.tasks.iter().map(|task| width(&task.name)).max().unwrap_or(0);
+        // A name that leaves no room beside it must not take it from all others.
+        let most = columns.map_or(usize::MAX, |columns| columns.saturating_sub(BESIDE_NAMES));
+        let name_columns = longest.min(most);
         let mut lines = Vec::new();
         for task in &self.tasks {
-            let padding = " ".repeat(name_columns - width(&task.name));
+            let padding = " ".repeat(name_columns.saturating_sub(width(&task.name)));
             let name = style.name(place_of(&task.name), &task.name);
             let duration = task
                 .duration_ms

@@ -131,11 +131,23 @@ fn task(name: &str, fields: &Value) -> Value {
     task
 }
 
-const PROGRESS: (&str, &str) = ("E<\r\x1b[?7l", "\x1b[K\x1b[?7h>");
-const GONE: &str = "E<\r\x1b[K>";
+const PROGRESS: (&str, &str) = ("E<\r\x1b[J\x1b[?7l", "\x1b[?7h\r>");
+const GONE: &str = "E<\r\x1b[J>";
 
 fn progress(text: &str) -> String {
     format!("{}{text}{}", PROGRESS.0, PROGRESS.1)
+}
+
+#[test]
+fn what_an_attempt_has_begun_is_a_line() {
+    let mut bench = Bench::new(PEOPLE, PIPES, 80);
+    bench.prints("a", "no end");
+    bench.check("");
+    bench.prints("a", "");
+    bench.check("O<a | no end\n>");
+    bench.prints("a", "");
+    bench.prints("a", "again\n");
+    bench.check("O<a | again\n>");
 }
 
 #[test]
@@ -337,7 +349,7 @@ fn nothing_that_is_printed_breaks_a_terminal() {
     bench.prints("a", "x\x1b[2Jy\x1b[31mred\n10%\r20%\n\x1b]0;t\x07z\n");
     bench.check("O<a          | xyred\na          | 20%\na          | z\n>");
     bench.prints("a very long name of a task", "x\n");
-    bench.check("O<a very lo… | x\n>");
+    bench.check("O<a ver…task | x\n>");
 }
 
 #[test]

@@ -166,3 +166,17 @@ fn a_full_disk_behind_standard_output_is_an_error() {
         "{said}"
     );
 }
+
+#[test]
+fn each_attempt_begins_a_line_of_its_own() {
+    let space = TestSpace::new(
+        "pipelines: {p: {tasks: {a: {script: ['printf out; printf err >&2', 'test -d second && exit; mkdir second; exit 3'], retry: 1}}}}",
+    );
+    for flags in [&[][..], &["--data", "data"]] {
+        let errors = check(&space, flags, 0, "a | out\na | out\n");
+        let lines: Vec<&str> = errors.lines().filter(|line| line.starts_with("a | ")).collect();
+        let retry = "a | prunner: attempt 1 ended with exit status 3; attempt 2 starts now";
+        assert_eq!(lines[..3], ["a | err", retry, "a | err"], "{errors}");
+        std::fs::remove_dir(space.path.join("second")).unwrap();
+    }
+}

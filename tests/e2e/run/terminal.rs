@@ -183,7 +183,8 @@ fn picture(bytes: &[u8], columns: usize) -> Vec<String> {
                     }
                 }
                 match &*sequence {
-                    "K" => lines.last_mut().unwrap().truncate(column),
+                    // The cursor is on the last line, so nothing is below it.
+                    "J" => lines.last_mut().unwrap().truncate(column),
                     "?7l" => wraps = false,
                     "?7h" => wraps = true,
                     // Cut off for now: the rest is on its way.
