@@ -396,7 +396,14 @@ impl Witness for Telling {
             match task.progress.status {
                 TaskStatus::Waiting => {}
                 TaskStatus::Running => self.display.started(task.to_value()),
-                TaskStatus::Done | TaskStatus::Error | TaskStatus::Canceled => self.display.ended(task.to_value()),
+                TaskStatus::Done | TaskStatus::Error | TaskStatus::Canceled => {
+                    let value = task.to_value();
+                    // A marker is over as soon as it starts.
+                    if before == Some(TaskStatus::Waiting) && !value["start"].is_null() {
+                        self.display.started(value.clone());
+                    }
+                    self.display.ended(value);
+                }
             }
         }
         if matches!(change, Change::End { .. })

@@ -75,8 +75,8 @@ fn json_lines_have_their_exact_forms() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert_eq!(events.len(), 6, "{events:?}");
-    let task = &events[5]["tasks"][0];
+    assert_eq!(events.len(), 7, "{events:?}");
+    let task = &events[6]["tasks"][0];
     let start = &task["start"];
     assert_eq!(
         events[0],
@@ -92,15 +92,16 @@ fn json_lines_have_their_exact_forms() {
             "{\"event\":\"output\",\"task\":\"a\",\"stream\":\"stdout\",\"line\":\"\u{fffd}x\"}",
         ]
     );
-    for (place, name) in [(3, "a"), (4, "m")] {
-        let mut event = json!({"event": "ended", "task": name});
-        let fields = events[5]["tasks"][place - 3].as_object().unwrap().clone();
+    // A marker is over as soon as it starts.
+    for (place, event, name, index) in [(3, "ended", "a", 0), (4, "started", "m", 1), (5, "ended", "m", 1)] {
+        let mut event = json!({"event": event, "task": name});
+        let fields = events[6]["tasks"][index].as_object().unwrap().clone();
         event.as_object_mut().unwrap().extend(fields);
         assert_eq!(events[place], event);
     }
     assert_eq!((&task["exitCode"], &task["status"]), (&json!(3), &json!("done")));
     assert_eq!(
-        (&events[5]["event"], &events[5]["status"]),
+        (&events[6]["event"], &events[6]["status"]),
         (&json!("job"), &json!("succeeded"))
     );
     assert!(
