@@ -126,6 +126,7 @@ pub(crate) fn run(client: &Client, arguments: &ScheduleArguments, disable_ansi: 
         Outcome::TimedOut => unreachable!("there is no deadline"),
         Outcome::Interrupted(status) if arguments.cancel_on_interrupt => {
             // What is asked for can't be taken back, but canceled as soon as its id is known. A second Ctrl-C ends that.
+            output::tell("waiting for the server's answer, to cancel the job; Ctrl-C ends that");
             let answer = scheduled.recv().expect("who works has a message at its end");
             (answer, Some(status))
         }

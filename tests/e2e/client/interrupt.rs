@@ -202,7 +202,7 @@ fn the_second_interrupt_ends_a_wait_for_an_answer() {
     let (mut stream, _) = listener.accept().unwrap();
     read_until(&mut stream, "\r\n\r\n");
     terminal.press(CONTROL_C);
-    terminal.read_until("^C");
+    terminal.read_until("to cancel the job; Ctrl-C ends that");
     terminal.press(CONTROL_C);
     let (seen, status) = terminal.end();
     assert_eq!(status, Some(130), "{seen}");
