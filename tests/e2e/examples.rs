@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::space::TestSpace;
+use crate::tools::{is_there, say_skipped};
 
 fn example(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
@@ -127,4 +128,21 @@ fn a_deploy_that_does_not_happen_says_why() {
     );
     check(&output, 124, "release 43 takes too long; it is canceled");
     assert_eq!(live(&space), "");
+}
+
+#[test]
+fn shellcheck_finds_nothing() {
+    if !is_there("shellcheck") {
+        return say_skipped("shellcheck", "nothing has checked the scripts");
+    }
+    let space = project();
+    let completions = space.run(&["completions", "bash"]);
+    fs::write(space.path.join("completions.bash"), completions.stdout).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new("shellcheck")
+        .args([root.join("examples/deploy.sh"), root.join(".ci/run")])
+        .args(["--shell=bash".into(), space.path.join("completions.bash")])
+        .output()
+        .unwrap();
+    check(&output, 0, "");
 }
