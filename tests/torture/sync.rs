@@ -29,7 +29,7 @@ fn answers_ends_and_starts_come_after_the_sync() {
         std::io::stderr().write_all(text.as_bytes()).unwrap();
         return;
     }
-    let script = format!("exec strace -f -y -s 400 -e trace={traced} -e signal=none -o trace \"$@\"");
+    let script = format!("exec strace -f -y -s 1000 -e trace={traced} -e signal=none -o trace \"$@\"");
     let mut server = space.serve_by(in_shell(&space, &script), &[], &[]);
     let id = server.schedule("p");
     let detail = format!("/job/detail?id={id}&wait=20s");
