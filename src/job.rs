@@ -224,6 +224,9 @@ pub(crate) enum Change {
     /// It was decided to stop a running job.
     #[serde(rename_all = "camelCase")]
     Cancel { job: JobId, reason: String },
+    /// A request with a key joined a job that lives.
+    #[serde(rename_all = "camelCase")]
+    Join { job: JobId, key: IdempotencyKey },
     /// The start delay of a waiting job is over. Follows from the clock, so no file holds it.
     #[serde(skip)]
     DelayOver { job: JobId },
@@ -251,6 +254,7 @@ impl Change {
             | Change::Task { job, .. }
             | Change::Fail { job, .. }
             | Change::Cancel { job, .. }
+            | Change::Join { job, .. }
             | Change::DelayOver { job }
             | Change::End { job, .. }
             | Change::Forget { job } => *job,
@@ -265,6 +269,7 @@ impl Change {
             | Change::Start { .. }
             | Change::Fail { .. }
             | Change::Cancel { .. }
+            | Change::Join { .. }
             | Change::End { .. }
             | Change::Forget { .. } => true,
             Change::Task { progress, .. } => progress.status != TaskStatus::Running,
@@ -317,6 +322,7 @@ impl JobRecord {
                 self.last_error.clone_from(error);
             }
             Change::Cancel { reason, .. } => self.reason.clone_from(reason),
+            Change::Join { key, .. } => self.idempotency.push(key.clone()),
             Change::DelayOver { .. } => self.start_after_ms = None,
             Change::End {
                 end_ms, status, reason, ..

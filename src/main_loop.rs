@@ -350,7 +350,8 @@ fn report(change: &Change) {
         }
         Change::Fail { job, error } => log::warning("job fails", &[("job", job), ("error", error)]),
         Change::Cancel { job, reason } => log::info("job is being stopped", &[("job", job), ("reason", reason)]),
-        Change::DelayOver { .. } => {}
+        // The answer to the request is told.
+        Change::Join { .. } | Change::DelayOver { .. } => {}
         Change::End {
             job, status, reason, ..
         } => {

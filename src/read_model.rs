@@ -110,6 +110,7 @@ impl Image {
             | Change::Task { job, .. }
             | Change::Fail { job, .. }
             | Change::Cancel { job, .. }
+            | Change::Join { job, .. }
             | Change::DelayOver { job }
             | Change::End { job, .. } => self.apply_to(*job, change),
         }

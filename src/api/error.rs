@@ -182,7 +182,8 @@ fn schedule_status(why: &ScheduleError) -> u16 {
         ScheduleError::UnknownPipeline(_)
         | ScheduleError::QueueFull
         | ScheduleError::QueueDisabled
-        | ScheduleError::BadVariables(_) => 400,
+        | ScheduleError::BadVariables(_)
+        | ScheduleError::Duplicate(_) => 400,
         ScheduleError::KeyOfAnother => 409,
         ScheduleError::ShuttingDown => 503,
     }
@@ -195,6 +196,7 @@ fn schedule_code(why: &ScheduleError) -> &'static str {
         ScheduleError::QueueDisabled => "queue_disabled",
         ScheduleError::BadVariables(_) => "bad_variables",
         ScheduleError::ShuttingDown => "shutting_down",
+        ScheduleError::Duplicate(_) => "duplicate",
         ScheduleError::KeyOfAnother => "idempotency_key_reused",
     }
 }

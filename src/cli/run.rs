@@ -230,6 +230,7 @@ fn adapt(loaded: &mut Loaded, name: &str) -> Result<Arc<Pipeline>, Failure> {
     adapted.start_delay_ms = 0;
     adapted.concurrency = 1;
     adapted.queue = Queue::Append { limit: None };
+    adapted.intake.deduplicate = None;
     Ok(Arc::clone(pipeline))
 }
 
@@ -381,6 +382,7 @@ impl Witness for Telling {
             | Change::Start { .. }
             | Change::Fail { .. }
             | Change::Cancel { .. }
+            | Change::Join { .. }
             | Change::DelayOver { .. }
             | Change::Forget { .. } => Vec::new(),
         };

@@ -320,11 +320,16 @@ impl Reader<'_> {
 
     /// The names in `depends_on`, in order, some perhaps twice.
     pub(crate) fn depends_on<'n>(&mut self, entries: &'n [(String, Node)]) -> Vec<&'n str> {
-        let Some(node) = field(entries, "depends_on") else {
+        self.names(entries, "depends_on")
+    }
+
+    /// A name or a list of names.
+    pub(crate) fn names<'n>(&mut self, entries: &'n [(String, Node)], key: &str) -> Vec<&'n str> {
+        let Some(node) = field(entries, key) else {
             return Vec::new();
         };
         // A task may be named `1`, and a key of a mapping is written without quotes too.
-        self.strings(node, "depends_on", Scalars::Names).unwrap_or_default()
+        self.strings(node, key, Scalars::Names).unwrap_or_default()
     }
 
     /// The lines of a script as they are written. Complaints about them are `script`'s to make.

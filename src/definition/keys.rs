@@ -15,9 +15,10 @@ pub(crate) enum Place {
     OnError,
     Retry,
     Variable,
+    Deduplicate,
 }
 
-use Place::{File, OnError, Pipeline, Retry, Task, Variable};
+use Place::{Deduplicate, File, OnError, Pipeline, Retry, Task, Variable};
 
 /// What a key may hold. Null is as if the key were missing, with each of them.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +72,9 @@ const fn key(
 pub(crate) const ON_ERROR: &str = "on_error";
 
 pub(super) const QUEUE_STRATEGIES: [&str; 3] = ["append", "replace", "partitioned_replace"];
+
+pub(super) const AMONG: [&str; 2] = ["active", "waiting"];
+pub(super) const THEN: [&str; 2] = ["join", "refuse"];
 
 /// In the order of their kinds.
 pub(super) const VARIABLE_TYPES: [&str; 6] = ["string", "integer", "number", "boolean", "list", "object"];
@@ -141,6 +145,8 @@ pub(super) const KEYS: &[Key] = &[
         "What is expected of the variables of a job, by their names."),
     key("strict_variables", &[Pipeline], Value::Boolean, "false",
         "Variables that are not declared are refused."),
+    key("deduplicate", &[Pipeline], Value::Mapping(Deduplicate), "",
+        "A request that equals a job makes no new one. `{}` is with all defaults."),
 
     key("type", &[Variable], Value::Word(&VARIABLE_TYPES), "\"string\"",
         "What the value must be."),
@@ -154,6 +160,13 @@ pub(super) const KEYS: &[Key] = &[
         "A regular expression that the whole value matches; strings alone have one."),
     key("description", &[Variable], Value::Schema(r#"{"type":["string","null"]}"#), "",
         "For those who start jobs."),
+
+    key("among", &[Deduplicate], Value::Word(&AMONG), "\"active\"",
+        "Which jobs count: those that wait or run, or those that wait alone."),
+    key("by", &[Deduplicate], Value::Shape("names"), "",
+        "The variables that must be equal. Default: all."),
+    key("then", &[Deduplicate], Value::Word(&THEN), "\"join\"",
+        "The request is answered with the job that it equals, or it is refused."),
 
     key("max", &[Retry], Value::Integer { least: 0 }, "",
         "Attempts after the first."),
@@ -214,7 +227,7 @@ pub(super) const SHAPES: &[(&str, &str)] = &[
 ];
 
 impl Place {
-    pub(super) const ALL: [Place; 6] = [File, Pipeline, Task, OnError, Retry, Variable];
+    pub(super) const ALL: [Place; 7] = [File, Pipeline, Task, OnError, Retry, Variable, Deduplicate];
 
     pub(super) fn keys(self) -> impl Iterator<Item = &'static Key> {
         KEYS.iter().filter(move |key| key.places.contains(&self))
@@ -235,13 +248,14 @@ impl Place {
             OnError => "onError",
             Retry => "retry",
             Variable => "variable",
+            Deduplicate => "deduplicate",
         }
     }
 
     /// How the keys of a place belong together, as the members of a schema for it.
     pub(super) fn rules(self) -> &'static str {
         match self {
-            File | OnError => "{}",
+            File | OnError | Deduplicate => "{}",
             Pipeline => PIPELINE_RULES,
             // A failure that is allowed is no reason to try again.
             Task => {

@@ -21,6 +21,8 @@ pub(super) struct Job {
     /// Size of its variables as JSON text while it waits, which counts towards a limit.
     pub waiting_bytes: usize,
     pub phase: JobPhase,
+    /// Of what makes requests equal to it, where its pipeline asks for that.
+    pub digest: Option<u64>,
     /// The first task that failed by itself.
     pub failure: Option<Failure>,
     /// Why it was told to stop. Decides what it ends as, whatever its tasks then do.
@@ -160,6 +162,7 @@ impl Job {
             place: record.place,
             waiting_bytes: 0,
             phase: JobPhase::Waiting { not_before_ms },
+            digest: None,
             failure: None,
             canceled: None,
             timeout_at_ms: None,

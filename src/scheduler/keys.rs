@@ -42,6 +42,11 @@ impl Keys {
         keys.push(key.key.clone());
     }
 
+    /// Keys of a job.
+    pub(super) fn count(&self, job: JobId) -> usize {
+        self.of_job.get(&job).map_or(0, |(_, keys)| keys.len())
+    }
+
     pub(super) fn forget(&mut self, job: JobId) {
         let Some((pipeline, keys)) = self.of_job.remove(&job) else {
             return;

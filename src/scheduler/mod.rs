@@ -4,7 +4,8 @@
 //! come in as arguments, and what is to be done goes out as [`Order`]s. So every history can be replayed in a test,
 //! with simulated time, and a decision never waits for anything.
 //!
-//! Here is how jobs are started and ended. How they come and wait is in `wait_list`, how tasks are stopped in `stop`,
+//! Here is how jobs are started and ended. How they come and wait is in `wait_list` (which
+//! request makes none: `keys` and `deduplicate`), how tasks are stopped in `stop`,
 //! whether they are tried again in `retry`, what an exit means in `judge`, what is forgotten in `retention`.
 //!
 //! Every call that changes something ends in `advance`, which starts what can start. The order of orders matters: a
@@ -12,6 +13,7 @@
 //!
 //! Surprise: a job that ended is not kept. What is left of it here is its id and its end, for retention.
 
+mod deduplicate;
 mod job;
 mod judge;
 mod keys;
@@ -38,6 +40,7 @@ use crate::definition::variables::Declared;
 use crate::definition::{Pipelines, shown};
 use crate::job::{Change, IdempotencyKey, JobId, JobStatus, TaskProgress, TaskRef, TaskStatus};
 use crate::timestamp::Timestamp;
+use deduplicate::Digests;
 use job::{Attempt, Job, JobPhase, StopReason, TaskEnd, TaskState};
 use judge::judge;
 use keys::Keys;
@@ -118,6 +121,8 @@ pub(crate) enum ScheduleError {
     ShuttingDown,
     /// Another request had this key.
     KeyOfAnother,
+    /// It equals this job.
+    Duplicate(JobId),
 }
 
 impl fmt::Display for ScheduleError {
@@ -132,6 +137,7 @@ impl fmt::Display for ScheduleError {
             }
             ScheduleError::BadVariables(complaints) => formatter.write_str(complaints),
             ScheduleError::ShuttingDown => formatter.write_str("prunner is shutting down"),
+            ScheduleError::Duplicate(job) => write!(formatter, "an equal job waits or runs already: {job}"),
             ScheduleError::KeyOfAnother => {
                 formatter.write_str("the idempotency key was given to a request with another body; give each its own")
             }
@@ -165,6 +171,7 @@ pub(crate) struct Scheduler {
     /// Jobs that wait or run.
     jobs: BTreeMap<JobId, Job>,
     keys: Keys,
+    digests: Digests,
     /// Running jobs with tasks that may start, by the turn in which they started.
     ready: BTreeMap<u64, JobId>,
     /// Monotonic milliseconds and what is due then. Taken out when it no longer holds, so that nothing wakes in vain.
@@ -192,6 +199,7 @@ impl Scheduler {
             lanes: BTreeMap::new(),
             jobs: BTreeMap::new(),
             keys: Keys::default(),
+            digests: Digests::new(),
             ready: BTreeMap::new(),
             timers: BTreeSet::new(),
             running_jobs: 0,
@@ -276,12 +284,19 @@ impl Scheduler {
         for lane in self.lanes.values_mut() {
             lane.is_defined = false;
         }
+        let mut changed = Vec::new();
         for (name, pipeline) in &pipelines {
             let lane = self
                 .lanes
                 .entry(Arc::clone(name))
                 .or_insert_with(|| Lane::undefined(Arc::clone(name)));
+            if lane.pipeline.intake.deduplicate != pipeline.intake.deduplicate {
+                changed.push(Arc::clone(name));
+            }
             lane.define(Arc::clone(pipeline), self.limits.retention);
+        }
+        if !changed.is_empty() {
+            self.digest_anew(&changed);
         }
         self.lanes.retain(|_, lane| !lane.is_unused());
         self.pipelines = pipelines;
@@ -602,7 +617,7 @@ impl Scheduler {
         let status = job.status_at_end();
         let reason = job.canceled.clone().unwrap_or_default();
         let turn = job.phase.turn().expect("a job that is settled has run");
-        let job = self.jobs.remove(&id).expect("it was there above");
+        let job = self.remove_job(id);
         self.ready.remove(&turn);
         self.running_jobs -= 1;
         self.place_was_freed = true;

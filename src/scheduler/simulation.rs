@@ -464,9 +464,9 @@ impl World {
         let decision = self.model.decide(ask);
         let mut expected = Accepted { job: id, joined: false };
         if let Ok(decision) = decision {
-            if let Decision::Is(job) = decision {
+            if let Decision::Is { job, joined } = decision {
                 self.summary.known += 1;
-                expected.job = job;
+                expected = Accepted { job, joined };
             } else {
                 self.summary.jobs += 1;
             }

@@ -312,6 +312,7 @@ impl Play {
                 _ => format!("{} runs", number(record.id)),
             },
             Change::Start { job, .. } => format!("{} runs", number(*job)),
+            Change::Join { job, key } => format!("{} has the key {} too", number(*job), key.key),
             Change::Task {
                 job,
                 index,

@@ -97,7 +97,8 @@ impl Scheduler {
     /// Accepts a job: it starts, or it waits. A request that is known by its key is answered with the job that it had.
     ///
     /// # Errors
-    /// Where the pipeline is unknown, the variables don't fit, the wait list has no place, or the key is another request's.
+    /// Where the pipeline is unknown, the variables don't fit, the wait list has no place, the key is another request's, or
+    /// the request equals a job and its pipeline refuses that.
     pub(crate) fn schedule(
         &mut self,
         now: Timestamp,
@@ -125,6 +126,9 @@ impl Scheduler {
         request.variables = pipeline.intake.declared.complete(request.variables);
         variables::check(&pipeline, id, &request.variables).map_err(ScheduleError::BadVariables)?;
 
+        if let Some(answer) = self.join(&request) {
+            return answer;
+        }
         let lane = &self.lanes[&pipeline.name];
         let starts = pipeline.start_delay_ms == 0 && lane.has_free_place() && !self.is_held;
         let place = if starts {
@@ -176,7 +180,7 @@ impl Scheduler {
             self.end_waiting(now, replaced, JobStatus::Replaced, format!("replaced by job {id}"));
         }
         if starts {
-            self.jobs.insert(id, job);
+            self.insert_job(job);
             self.run_job(now, id);
         } else {
             self.add_waiting(job);
@@ -206,7 +210,7 @@ impl Scheduler {
     /// Ends a job that waits, and frees its place on the wait list.
     pub(super) fn end_waiting(&mut self, now: Timestamp, id: JobId, status: JobStatus, reason: String) {
         self.remove_waiting(id);
-        let job = self.jobs.remove(&id).expect("the caller has seen it");
+        let job = self.remove_job(id);
         self.orders.push(Order::Save(Change::End {
             job: id,
             end_ms: now.wall_ms,
@@ -231,7 +235,7 @@ impl Scheduler {
             .get_mut(&job.pipeline.name)
             .expect("a defined pipeline has a lane");
         lane.add_waiting(job.place, job.id, &job.partition, not_before_ms.is_none());
-        self.jobs.insert(job.id, job);
+        self.insert_job(job);
     }
 
     /// Takes a job off the wait list; what becomes of it is the caller's to say.

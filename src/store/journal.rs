@@ -133,7 +133,9 @@ pub(super) fn parse_line(line: &[u8]) -> Option<Line<'_>> {
             let json = payload.strip_prefix("{\"job\":")?.strip_suffix('}')?;
             parse_job(json)
         }
-        "start" | "task" | "fail" | "cancel" | "end" | "forget" => serde_json::from_str(payload).ok().map(Line::Change),
+        "start" | "task" | "fail" | "cancel" | "join" | "end" | "forget" => {
+            serde_json::from_str(payload).ok().map(Line::Change)
+        }
         _ => {
             serde_json::from_str::<IgnoredAny>(payload).ok()?;
             Some(Line::Unknown { kind, payload })

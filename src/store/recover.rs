@@ -264,6 +264,7 @@ impl Loaded {
             | Change::Task { .. }
             | Change::Fail { .. }
             | Change::Cancel { .. }
+            | Change::Join { .. }
             | Change::DelayOver { .. }
             | Change::End { .. }
             | Change::Forget { .. } => self.apply(&change),

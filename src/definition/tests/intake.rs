@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{check_pipeline, only, pipeline_text, with_keys};
 use crate::definition::Pipeline;
-use crate::definition::intake::Intake;
+use crate::definition::intake::{Deduplicate, Intake};
 use crate::definition::variables::VariableKind;
 
 /// As clients are shown them.
@@ -185,5 +185,50 @@ fn mistakes_in_what_is_allowed() {
             "E has `{}…` as `pattern` of the variable `x`, which can't be used: it is longer than 1000 bytes",
             "a".repeat(200)
         )],
+    );
+}
+
+#[test]
+fn requests_that_equal_a_job() {
+    let rule = |keys: &str| with_keys(&format!("deduplicate: {keys}")).intake.deduplicate.unwrap();
+    assert_eq!(rule("{}"), Deduplicate::default());
+    assert_eq!(rule("{among: active, then: join, by: ~}"), Deduplicate::default());
+    let by = |names: &[&str]| Some(names.iter().map(ToString::to_string).collect());
+    assert_eq!(
+        rule("{among: waiting, by: [release, 1], then: refuse}"),
+        Deduplicate {
+            among_waiting: true,
+            by: by(&["release", "1"]),
+            refuses: true,
+        }
+    );
+    assert_eq!(rule("{by: release}").by, by(&["release"]));
+    assert_eq!(rule("{by: []}").by, by(&[]));
+}
+
+#[test]
+fn mistakes_in_deduplicate() {
+    check_pipeline(
+        "deduplicate: true",
+        &[
+            "E has the boolean `true` as `deduplicate`; expected a mapping such as `{among: active, by: [release], then: \
+           join}`; `{}` is with all defaults",
+        ],
+    );
+    check_pipeline(
+        "deduplicate: {amongst: waiting, by: {a: b}, then: wait, among: running}",
+        &[
+            "E has a mapping as `by`; expected a string or a list of strings",
+            "E has the text `running` as `among`; expected one of `active`, `waiting`",
+            "E has the text `wait` as `then`; expected one of `join`, `refuse`",
+            "W has the unknown key `amongst`, which is ignored; did you mean `among`?",
+        ],
+    );
+    check_pipeline(
+        "{strict_variables: true, variables: {release: }, deduplicate: {by: [release, relaese]}}",
+        &[
+            "E names `relaese` in `by` of `deduplicate`, which is none of its `variables`, and `strict_variables` refuses \
+           others; did you mean `release`?",
+        ],
     );
 }

@@ -64,6 +64,7 @@ fn file_with(place: Place, key: &str, value: &str) -> String {
         Place::Task => pipeline_text(&format!("tasks: {{t: {{{keys}}}}}")),
         Place::OnError => pipeline_text(&format!("on_error: {{{keys}}}")),
         Place::Variable => pipeline_text(&format!("variables: {{v: {{{keys}}}}}")),
+        Place::Deduplicate => pipeline_text(&format!("deduplicate: {{{keys}}}")),
         Place::Retry => pipeline_text(&format!("tasks: {{t: {{retry: {{{keys}}}}}}}")),
     }
 }
@@ -109,6 +110,8 @@ const VALUES: &[&str] = &[
     "64 KiB",
     "1.5KiB",
     "50mb",
+    "active",
+    "refuse",
     "append",
     "replace",
     "partitioned_replace",

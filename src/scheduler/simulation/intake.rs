@@ -1,11 +1,12 @@
 //! Random requests, and what a pipeline makes of them before they are jobs, as the model understands it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::random::Random;
-use crate::definition::intake::Intake;
+use crate::definition::intake::{Deduplicate, Intake};
 use crate::definition::variables::{Declared, Variable, VariableKind};
 use crate::scheduler::RequestKey;
 use crate::template::Variables;
@@ -52,6 +53,33 @@ pub(super) struct Rules {
     pub needs_x: bool,
     pub x: Option<XRule>,
     pub is_strict: bool,
+    pub twins: Option<TwinRule>,
+}
+
+/// When a request equals a job.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct TwinRule {
+    pub waiting_alone: bool,
+    /// `None`: by all.
+    pub by: Option<Vec<&'static str>>,
+    pub refuses: bool,
+}
+
+impl TwinRule {
+    /// Whether both have the same values, as far as it matters.
+    pub(super) fn agree(&self, one: &Variables, other: &Variables) -> bool {
+        let relevant = |variables: &Variables| -> BTreeMap<String, Value> {
+            let mut kept = BTreeMap::new();
+            for (name, value) in variables {
+                let counts = self.by.as_ref().is_none_or(|by| by.iter().any(|other| other == name));
+                if counts && *value != Value::Null {
+                    kept.insert(name.clone(), value.clone());
+                }
+            }
+            kept
+        };
+        relevant(one) == relevant(other)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -75,6 +103,11 @@ impl Rules {
             // Else no request fits.
             is_strict: random.chance(1, 8) && (x.is_some() || !needs_x),
             x,
+            twins: random.chance(1, 3).then(|| TwinRule {
+                waiting_alone: random.chance(1, 2),
+                by: random.pick(&[None, Some(vec!["x"]), Some(vec!["x", "y"]), Some(Vec::new())]),
+                refuses: random.chance(1, 3),
+            }),
         }
     }
 
@@ -87,7 +120,13 @@ impl Rules {
             };
             Variable::for_tests("x", kind, x.is_required, x.default.clone())
         });
+        let deduplicate = self.twins.as_ref().map(|twins| Deduplicate {
+            among_waiting: twins.waiting_alone,
+            by: twins.by.as_ref().map(|by| by.iter().map(ToString::to_string).collect()),
+            refuses: twins.refuses,
+        });
         Intake {
+            deduplicate,
             declared: Arc::new(Declared {
                 variables: variables.collect(),
                 is_strict: self.is_strict,

@@ -11,7 +11,7 @@ use super::NAMES;
 use super::intake::Ask;
 use super::shape::{Course, OnError, Shape};
 use crate::definition::Queue;
-use crate::job::{Change, JobId, JobRecord, JobStatus, TaskProgress, TaskRef, TaskStatus};
+use crate::job::{Change, IdempotencyKey, JobId, JobRecord, JobStatus, TaskProgress, TaskRef, TaskStatus};
 use crate::scheduler::{ForgetError, Limits, Order, Outcome, PipelineView, RequestKey, ScheduleError, TaskExit};
 use crate::template::Variables;
 use crate::timestamp::Timestamp;
@@ -40,6 +40,7 @@ pub(super) struct Model {
     /// What the call that goes on must bring, each once.
     expected_job: Option<(JobId, Decision)>,
     expected_forget: Option<JobId>,
+    expected_join: Option<(JobId, RequestKey)>,
     expected_redefinitions: BTreeSet<JobId>,
     expected_ends: BTreeMap<JobId, JobStatus>,
     expected_cancels: BTreeSet<JobId>,
@@ -63,7 +64,8 @@ pub(super) struct ModelJob {
     saved_shape: Arc<Shape>,
     partition: String,
     variables: Variables,
-    key: Option<RequestKey>,
+    /// Of the requests that it answers; true: one that joined it.
+    keys: Vec<(RequestKey, bool)>,
     created_wall_ms: i64,
     start_after_wall_ms: Option<i64>,
     replaces: Option<JobId>,
@@ -161,8 +163,11 @@ pub(super) enum Decision {
     Starts,
     Waits,
     Replaces(JobId),
-    /// The job that the same request made before.
-    Is(JobId),
+    /// The job that the same request had before, or one that it equals.
+    Is {
+        job: JobId,
+        joined: bool,
+    },
 }
 
 impl ModelJob {
@@ -280,6 +285,7 @@ impl Model {
             has_exited: false,
             expected_job: None,
             expected_forget: None,
+            expected_join: None,
             expected_redefinitions: BTreeSet::new(),
             expected_ends: BTreeMap::new(),
             expected_cancels: BTreeSet::new(),
@@ -323,22 +329,56 @@ impl Model {
             return Err(ScheduleError::ShuttingDown);
         }
         if let Some(key) = ask.request_key()
-            && let Some((&id, job)) = self.jobs.iter().find(|(id, job)| {
-                let is_named = job.pipeline == pipeline && job.key.as_ref().is_some_and(|other| other.key == key.key);
-                is_named && self.is_remembered(**id)
-            })
+            && let Some(known) = self.find_key(pipeline, &key)
         {
-            if job.key == Some(key) {
-                return Ok(Decision::Is(id));
-            }
-            return Err(ScheduleError::KeyOfAnother);
+            return known;
         }
         let Some(shape) = self.defined.get(pipeline) else {
             return Err(ScheduleError::UnknownPipeline(pipeline.to_owned()));
         };
-        if shape.rules.admit(&ask.variables).is_none() {
+        let Some(variables) = shape.rules.admit(&ask.variables) else {
             return Err(ScheduleError::BadVariables(String::new()));
+        };
+        if let Some(rule) = &shape.rules.twins {
+            let no_list = Vec::new();
+            let waiting = self.waiting.get(pipeline).unwrap_or(&no_list);
+            let running = self.running.iter().filter(|_| !rule.waiting_alone);
+            let twin = running.chain(waiting).find(|id| {
+                let job = &self.jobs[*id];
+                let place = (job.pipeline.as_str(), job.partition.as_str());
+                !job.is_canceled && place == (pipeline, partition) && rule.agree(&job.variables, &variables)
+            });
+            match twin {
+                Some(&job) if rule.refuses => return Err(ScheduleError::Duplicate(job)),
+                Some(&job) => return Ok(Decision::Is { job, joined: true }),
+                None => {}
+            }
         }
+        self.find_room(ask)
+    }
+
+    /// What was said to a request with this key.
+    fn find_key(&self, pipeline: &str, key: &RequestKey) -> Option<Result<Decision, ScheduleError>> {
+        self.jobs.iter().find_map(|(&id, job)| {
+            let (known, joined) = job.keys.iter().find(|(known, _)| known.key == key.key)?;
+            if job.pipeline != pipeline || !self.is_remembered(id) {
+                return None;
+            }
+            Some(if known == key {
+                Ok(Decision::Is {
+                    job: id,
+                    joined: *joined,
+                })
+            } else {
+                Err(ScheduleError::KeyOfAnother)
+            })
+        })
+    }
+
+    /// Where a job would go.
+    fn find_room(&self, ask: &Ask) -> Result<Decision, ScheduleError> {
+        let (pipeline, partition) = (ask.pipeline, ask.partition);
+        let shape = &self.defined[pipeline];
         if shape.delay_ms == 0 && self.runs(pipeline) < shape.concurrency && !self.is_held {
             return Ok(Decision::Starts);
         }
@@ -369,7 +409,12 @@ impl Model {
     }
 
     pub(super) fn will_accept(&mut self, now: Timestamp, id: JobId, ask: &Ask, decision: Decision) {
-        if let Decision::Is(_) = decision {
+        if let Decision::Is { job, joined } = decision {
+            let key = ask.request_key().filter(|_| joined);
+            // One that is known already is not noted again.
+            self.expected_join = key
+                .filter(|key| self.find_key(ask.pipeline, key).is_none())
+                .map(|key| (job, key));
             return;
         }
         let pipeline = ask.pipeline;
@@ -382,7 +427,7 @@ impl Model {
             shape,
             partition: ask.partition.to_owned(),
             variables: variables.expect("a request that does not fit is refused"),
-            key: ask.request_key(),
+            keys: ask.request_key().map(|key| (key, false)).into_iter().collect(),
             created_wall_ms: now.wall_ms,
             start_after_wall_ms: delay_ms.map(|delay_ms| now.wall_ms + delay_ms),
             replaces: None,
@@ -646,6 +691,7 @@ impl Model {
     pub(super) fn forget_expectations(&mut self) {
         self.expected_job = None;
         self.expected_forget = None;
+        self.expected_join = None;
         self.expected_redefinitions.clear();
         self.expected_ends.clear();
         self.expected_cancels.clear();
@@ -776,6 +822,11 @@ impl Model {
                 assert!(!reason.is_empty());
                 self.jobs.get_mut(job).unwrap().is_canceled = true;
             }
+            Change::Join { job, key } => {
+                let (expected, expected_key) = self.expected_join.take().expect("no request has joined a job");
+                assert_eq!((*job, key), (expected, &of_job(&expected_key, true)));
+                self.jobs.get_mut(job).unwrap().keys.push((expected_key, true));
+            }
             Change::DelayOver { job } => {
                 let job = self.jobs.get_mut(job).unwrap();
                 let State::Waiting { not_before_ms } = job.state else {
@@ -835,7 +886,7 @@ impl Model {
                 let place = list.iter().position(|&other| other == old).unwrap();
                 list.insert(place + 1, id);
             }
-            Decision::Is(_) => unreachable!("it makes no job"),
+            Decision::Is { .. } => unreachable!("it makes no job"),
         }
     }
 
@@ -1035,6 +1086,10 @@ impl Model {
     pub(super) fn check_at_rest(&self, now: Timestamp, next_deadline: Option<i64>, views: &[PipelineView]) {
         assert_eq!(self.expected_job, None, "an accepted job is not saved");
         assert_eq!(self.expected_forget, None, "this must be forgotten");
+        assert_eq!(
+            self.expected_join, None,
+            "the key of a request that joined a job is not saved"
+        );
         assert!(self.expected_redefinitions.is_empty(), "a new definition is not saved");
         assert!(
             self.expected_ends.is_empty(),
@@ -1113,7 +1168,8 @@ impl Model {
                 variables: self.defined[name].rules.fitting(),
                 key: None,
             };
-            let is_accepted = self.decide(&ask).is_ok() && !self.is_held;
+            // Whether a request equals a job depends on the request.
+            let is_accepted = self.find_room(&ask).is_ok() && !self.shuts_down && !self.is_held;
             assert_eq!((view.schedulable, view.running), (is_accepted, self.runs(name) > 0));
         }
         assert_eq!(views.len(), self.defined.len());
@@ -1162,6 +1218,8 @@ impl Model {
             };
             assert_eq!(record.status, status);
             assert_eq!(record.errored, job.has_failed);
+            let keys: Vec<IdempotencyKey> = job.keys.iter().map(|(key, joined)| of_job(key, *joined)).collect();
+            assert_eq!(record.idempotency, keys);
             for (task, state) in record.tasks.iter().zip(&job.tasks) {
                 let expected = match state {
                     ModelTask::Waiting => TaskStatus::Waiting,
@@ -1187,6 +1245,14 @@ impl Model {
             (on_disk, records.len()),
             "no job is lost, none comes back"
         );
+    }
+}
+
+fn of_job(key: &RequestKey, joined: bool) -> IdempotencyKey {
+    IdempotencyKey {
+        key: key.key.clone(),
+        body_hash: key.body_hash.clone(),
+        joined,
     }
 }
 

@@ -33,3 +33,64 @@ fn a_request_that_is_known_by_its_key_makes_no_job() {
         ",
     );
 }
+
+#[test]
+fn a_request_that_equals_a_job_joins_it() {
+    check(
+        "p: {deduplicate: {}, tasks: {a: {script: x}}}",
+        "
+        > schedule p x=1
+            1 runs
+            start 1/a after the save
+        > schedule p x=1
+            joined: 1
+        > schedule p x=2
+            3 waits
+        > schedule p x=2 key=k
+            joined: 3
+            3 has the key k too
+        > schedule p x=2 partition=b
+            5 waits
+        > cancel 1
+            1 is told to stop: canceled
+            stop 1/a
+        > schedule p x=1
+            6 waits
+        > restart
+            3 runs
+            start 3/a after the save
+        > schedule p x=2 key=k
+            joined: 3
+        > schedule p x=2
+            joined: 3
+        > schedule p x=1
+            joined: 6
+        ",
+    );
+}
+
+#[test]
+fn only_what_waits_or_what_is_named_may_have_to_be_equal() {
+    check(
+        "p: {deduplicate: {among: waiting, by: [x]}, tasks: {a: {script: x}}}",
+        "
+        > schedule p x=1
+            1 runs
+            start 1/a after the save
+        > schedule p x=1 y=1
+            2 waits
+        > schedule p x=1 y=2
+            joined: 2
+        > reload p: {deduplicate: {by: [x, y], then: refuse}, tasks: {a: {script: x}}}
+        > schedule p x=1 y=2
+            4 waits
+        > schedule p x=1
+            refused: an equal job waits or runs already: 1
+        > schedule p x=1 y=2
+            refused: an equal job waits or runs already: 4
+        > reload p: {tasks: {a: {script: x}}}
+        > schedule p x=1
+            7 waits
+        ",
+    );
+}

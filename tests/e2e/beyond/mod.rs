@@ -1,5 +1,6 @@
 //! What bounds tasks, jobs and what is kept of them, and more ways to queue, sentence by sentence.
 
+mod duplicates;
 mod history;
 mod keys;
 mod log_limits;
