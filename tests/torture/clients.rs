@@ -62,8 +62,13 @@ impl Good<'_> {
             self.expect(200, "GET", "/pipelines/jobs?limit=5", "");
             self.expect(200, "GET", "/health", "");
             let waited = Instant::now();
-            while self.ask("GET", &format!("/job/detail?id={id}&wait=10s"), "").1["completed"] != true {
-                assert!(waited.elapsed() < DEADLINE * 3, "the job {id} does not end");
+            loop {
+                let (status, job) = self.ask("GET", &format!("/job/detail?id={id}&wait=10s"), "");
+                assert_eq!(status, 200, "the job {id} after {:?}: {job}", waited.elapsed());
+                if job["completed"] == true {
+                    break;
+                }
+                assert!(waited.elapsed() < DEADLINE * 3, "the job does not end: {job}");
             }
             self.expect(200, "GET", &format!("/job/logs?id={id}&task=a"), "");
         }
