@@ -14,12 +14,13 @@
 //! jobs.rs       jobs and pipelines
 //! logs.rs       what tasks print
 //! tails.rs      the end of that as JSON
+//! openapi.rs    all of this for programs
 //! error.rs      what is answered instead: texts, codes, statuses
 //! reply.rs      responses
 //! exchange.rs   the types between this and the sockets
 //! ```
 //!
-//! A new route is a line in [`ROUTES`], a variant of [`Action`] and a function.
+//! A new route is a line in [`ROUTES`], a variant of [`Action`], a function, and its part of `openapi.json`.
 
 pub(crate) mod auth;
 mod error;
@@ -27,6 +28,7 @@ pub(crate) mod exchange;
 mod guard;
 mod jobs;
 mod logs;
+mod openapi;
 mod query;
 mod reply;
 mod schedule;
@@ -121,6 +123,7 @@ impl Verb {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     Health,
+    Openapi,
     Pipelines,
     Jobs,
     Schedule,
@@ -155,10 +158,14 @@ const fn route(verb: Verb, path: &'static str, action: Action) -> Route {
 }
 
 /// Each path has one method.
-const ROUTES: [Route; 10] = [
+const ROUTES: [Route; 11] = [
     Route {
         open: true,
         ..route(Verb::Get, "/health", Action::Health)
+    },
+    Route {
+        open: true,
+        ..route(Verb::Get, "/openapi.json", Action::Openapi)
     },
     Route {
         trailing_slash: true,
@@ -248,6 +255,7 @@ impl Api {
         let query = || Query::parse(&head.query);
         match route.action {
             Action::Health => Ok(self.health()),
+            Action::Openapi => Ok(openapi::document()),
             Action::Pipelines => Ok(jobs::pipelines(self)),
             Action::Jobs => jobs::list(self, head, &query()?),
             Action::Schedule => self.schedule(head, body, user),

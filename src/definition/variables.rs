@@ -75,7 +75,7 @@ impl PartialEq for Pattern {
 impl Eq for Pattern {}
 
 impl VariableKind {
-    pub(super) const ALL: [VariableKind; 6] = [
+    pub(crate) const ALL: [VariableKind; 6] = [
         VariableKind::String,
         VariableKind::Integer,
         VariableKind::Number,

@@ -6,6 +6,7 @@ mod api;
 mod beyond;
 mod checks;
 mod client;
+mod contract;
 mod data_directory;
 mod definitions;
 mod deployments;

@@ -1,8 +1,9 @@
 //! A directory to run the real binary in, and a small HTTP client.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -13,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+use crate::contract;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -228,7 +231,7 @@ impl Server {
     }
 
     /// Sends a request as it is, with a token, and returns the open connection.
-    pub(crate) fn send(&self, method: &str, target: &str, headers: &str, body: &str) -> TcpStream {
+    pub(crate) fn send(&self, method: &str, target: &str, headers: &str, body: &str) -> Sent {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let length = body.len();
@@ -236,27 +239,32 @@ impl Server {
             "{method} {target} HTTP/1.1\r\nHost: e2e\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
         );
         stream.write_all((head + body).as_bytes()).unwrap();
-        stream
+        Sent {
+            stream,
+            line: (method.to_owned(), target.to_owned()),
+        }
     }
 
+    #[track_caller]
     pub(crate) fn request(&self, method: &str, target: &str, headers: &str, body: &str) -> Answer {
-        let mut text = Vec::new();
-        self.send(method, target, headers, body).read_to_end(&mut text).unwrap();
-        Answer::new(&String::from_utf8(text).unwrap())
+        self.send(method, target, headers, body).answer()
     }
 
     pub(crate) fn authorization(&self) -> String {
         format!("Authorization: {}\r\n", self.token)
     }
 
+    #[track_caller]
     pub(crate) fn get(&self, target: &str) -> Answer {
         self.request("GET", target, &self.authorization(), "")
     }
 
+    #[track_caller]
     pub(crate) fn post(&self, target: &str, body: &str) -> Answer {
         self.request("POST", target, &self.authorization(), body)
     }
 
+    #[track_caller]
     pub(crate) fn try_schedule(&self, pipeline: &str) -> Answer {
         self.post("/pipelines/schedule", &json!({"pipeline": pipeline}).to_string())
     }
@@ -283,6 +291,39 @@ impl Server {
             let job = self.get(&format!("/job/detail?id={id}&wait=10s")).json();
             (job["completed"] == true).then_some(job)
         })
+    }
+}
+
+/// A request that was sent, and the connection that its answer comes on.
+pub(crate) struct Sent {
+    stream: TcpStream,
+    /// Method and target.
+    line: (String, String),
+}
+
+impl Sent {
+    /// The whole answer, which is one that the API's document allows.
+    #[track_caller]
+    pub(crate) fn answer(mut self) -> Answer {
+        let mut text = Vec::new();
+        self.stream.read_to_end(&mut text).unwrap();
+        let answer = Answer::new(&String::from_utf8(text).unwrap());
+        contract::check(&self.line.0, &self.line.1, &answer);
+        answer
+    }
+}
+
+impl Deref for Sent {
+    type Target = TcpStream;
+
+    fn deref(&self) -> &TcpStream {
+        &self.stream
+    }
+}
+
+impl Read for Sent {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
     }
 }
 

@@ -9,6 +9,8 @@
 mod census;
 mod client;
 mod clients;
+#[path = "../e2e/contract.rs"]
+mod contract;
 mod definitions;
 mod disk;
 mod growth;

@@ -6,6 +6,7 @@ mod ground_rules;
 mod job_object;
 mod lists;
 mod logs;
+mod openapi;
 mod pipeline_object;
 mod raw_log;
 mod refusals;
@@ -13,12 +14,14 @@ mod routes;
 mod task_object;
 mod trouble;
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::contract;
 use crate::space::{Answer, Server, TestSpace};
 
 /// A script line that ends when there is a file `go`.
@@ -59,16 +62,11 @@ impl TestSpace {
     }
 }
 
-/// The whole answer of a request that was sent before.
-fn read_answer(mut stream: TcpStream) -> Answer {
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    Answer::new(&text)
-}
-
 /// A connection that outlives an answer.
 struct Connection {
     reader: BufReader<TcpStream>,
+    /// Methods and targets whose answers have not been read.
+    sent: VecDeque<(String, String)>,
 }
 
 impl Connection {
@@ -77,11 +75,21 @@ impl Connection {
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         Connection {
             reader: BufReader::new(stream),
+            sent: VecDeque::new(),
         }
     }
 
     fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.reader.get_mut().write_all(bytes.as_ref()).unwrap();
+        let bytes = bytes.as_ref();
+        self.reader.get_mut().write_all(bytes).unwrap();
+        for line in String::from_utf8_lossy(bytes).lines() {
+            let words: Vec<&str> = line.rsplitn(3, ' ').collect();
+            if let ["HTTP/1.1", target, method] = words[..] {
+                // It may stand right behind the body of the one before.
+                let method = method.rsplit('}').next().unwrap();
+                self.sent.push_back((method.to_owned(), target.to_owned()));
+            }
+        }
     }
 
     /// The head of the next answer, with its empty line; empty where the connection has ended.
@@ -98,7 +106,11 @@ impl Connection {
         let length = Answer::new(&head).header("Content-Length").parse().unwrap();
         let mut body = vec![0; length];
         self.reader.read_exact(&mut body).unwrap();
-        Answer::new(&(head + std::str::from_utf8(&body).unwrap()))
+        let answer = Answer::new(&(head + std::str::from_utf8(&body).unwrap()));
+        // What is no request at all has an answer of a form that any of them may have.
+        let (method, target) = self.sent.pop_front().unwrap_or_default();
+        contract::check(&method, &target, &answer);
+        answer
     }
 
     /// Whether the other side has ended it, and nothing more came.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{WAIT_FOR_GO, column, keys, read_answer};
+use super::{WAIT_FOR_GO, column, keys};
 use crate::checks::check_error;
 use crate::space::{TestSpace, eventually};
 
@@ -97,7 +97,7 @@ fn a_detail_waits_for_the_end() {
     // What is more than 60 s is 60 s, not an error.
     let waiting = ["59s", "1m", "99h", "1.5m"].map(wait);
     let begun = Instant::now();
-    let answer = read_answer(wait("300ms"));
+    let answer = wait("300ms").answer();
     assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("running")));
     let took = begun.elapsed();
     assert!(
@@ -107,11 +107,11 @@ fn a_detail_waits_for_the_end() {
     let begun = Instant::now();
     space.go();
     for stream in waiting {
-        let job = read_answer(stream).json();
+        let job = stream.answer().json();
         assert_eq!((&job["status"], &job["completed"]), (&json!("succeeded"), &json!(true)));
         assert_eq!(job, server.job(&id));
     }
-    assert_eq!(read_answer(wait("59s")).json()["status"], "succeeded");
+    assert_eq!(wait("59s").answer().json()["status"], "succeeded");
     assert!(begun.elapsed() < Duration::from_secs(50), "they were answered late");
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::json;
 
-use super::{UNKNOWN, WAIT_FOR_GO, read_answer};
+use super::{UNKNOWN, WAIT_FOR_GO};
 use crate::checks::check_error;
 use crate::space::{Server, TestSpace, eventually};
 
@@ -92,7 +92,7 @@ fn storage_trouble() {
     });
     check_health(&server, 200, "ok");
     // Who asked when it began is answered now.
-    let answer = read_answer(late);
+    let answer = late.answer();
     assert_eq!(answer.status, 202, "{answer:?}");
     server.schedule("p");
     space.go();
