@@ -382,3 +382,51 @@ fn the_make_targets_are_described() {
         .collect();
     check_nothing("`make` lists a target by its comment; these have none", &found);
 }
+
+/// What stands between two marks in a text, each time.
+fn between<'t>(text: &'t str, open: &'t str, close: &'t str) -> impl Iterator<Item = &'t str> {
+    text.split(open)
+        .skip(1)
+        .filter_map(move |rest| rest.split_once(close).map(|(inside, _)| inside))
+}
+
+#[test]
+fn what_the_documents_name_is_there() {
+    let mut missing = Vec::new();
+    let mut seen = 0;
+    for name in [files_below("docs", &["md"]), vec!["README.md".to_owned()]].concat() {
+        let text = read(&name);
+        // Of the fences an even number, so that what stands between two single marks is code.
+        let prose: String = text.split("```").step_by(2).collect();
+        let folder = root().join(&name).parent().unwrap().to_owned();
+        for path in prose.split('`').skip(1).step_by(2) {
+            let is_path = ["src/", "tests/", "docs/", "packaging/", "examples/"]
+                .iter()
+                .any(|start| path.starts_with(start));
+            if is_path {
+                seen += 1;
+                if !root().join(path).exists() {
+                    missing.push(format!("{name}: `{path}`"));
+                }
+            }
+        }
+        for link in between(&prose, "](", ")").filter(|link| !link.contains("://")) {
+            seen += 1;
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() {
+                root().join(&name)
+            } else {
+                folder.join(file)
+            };
+            let headings = fs::read_to_string(&target)
+                .unwrap_or_default()
+                .to_lowercase()
+                .replace(' ', "-");
+            if !target.exists() || !headings.contains(&format!("#-{heading}")) && !heading.is_empty() {
+                missing.push(format!("{name}: {link}"));
+            }
+        }
+    }
+    check_nothing("named, but not there", &missing);
+    assert!(seen > 80, "only {seen} names and links were found");
+}
