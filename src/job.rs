@@ -14,6 +14,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::definition::ON_ERROR;
+use crate::schedule::{Due, ScheduleId, ScheduleRecord};
 use crate::template::Variables;
 use crate::timestamp::rfc3339;
 
@@ -142,6 +143,9 @@ pub(crate) struct JobRecord {
     /// Why it was stopped, from the moment when that was decided.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// It came of a schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Due>,
     pub tasks: Vec<TaskRecord>,
 }
 
@@ -243,13 +247,18 @@ pub(crate) enum Change {
     /// The record is removed, and the log directory with it.
     #[serde(rename_all = "camelCase")]
     Forget { job: JobId },
+    /// A schedule is known from now on, or was due and no job came of it.
+    Schedule(Box<ScheduleRecord>),
+    /// A schedule is known no more.
+    #[serde(rename_all = "camelCase")]
+    ForgetSchedule { schedule: ScheduleId },
 }
 
 impl Change {
-    /// The job that it is a change of.
-    pub(crate) fn job(&self) -> JobId {
+    /// The job that it is a change of; `None`: a schedule's.
+    pub(crate) fn job(&self) -> Option<JobId> {
         match self {
-            Change::Job(record) => record.id,
+            Change::Job(record) => Some(record.id),
             Change::Start { job, .. }
             | Change::Task { job, .. }
             | Change::Fail { job, .. }
@@ -257,7 +266,8 @@ impl Change {
             | Change::Join { job, .. }
             | Change::DelayOver { job }
             | Change::End { job, .. }
-            | Change::Forget { job } => *job,
+            | Change::Forget { job } => Some(*job),
+            Change::Schedule(_) | Change::ForgetSchedule { .. } => None,
         }
     }
 
@@ -271,7 +281,9 @@ impl Change {
             | Change::Cancel { .. }
             | Change::Join { .. }
             | Change::End { .. }
-            | Change::Forget { .. } => true,
+            | Change::Forget { .. }
+            | Change::Schedule(_)
+            | Change::ForgetSchedule { .. } => true,
             Change::Task { progress, .. } => progress.status != TaskStatus::Running,
             Change::DelayOver { .. } => false,
         }
@@ -289,7 +301,7 @@ impl JobRecord {
     /// Applies a change of this job. `Job` and `Forget` concern the record as a whole and are the caller's to handle.
     pub(crate) fn apply(&mut self, change: &Change) {
         match change {
-            Change::Job(_) | Change::Forget { .. } => {}
+            Change::Job(_) | Change::Forget { .. } | Change::Schedule(_) | Change::ForgetSchedule { .. } => {}
             Change::Start { start_ms, .. } => {
                 self.status = JobStatus::Running;
                 self.start_ms = Some(*start_ms);
@@ -385,6 +397,7 @@ impl Serialize for ServedJob<'_> {
             idempotency: &record.idempotency,
             start_after: record.start_after_ms.map(Time),
             duration_ms: duration_ms(record.start_ms, record.end_ms),
+            schedule_id: record.due.map(|due| due.id),
             tasks: ServedTasks(&record.tasks),
         }
         .serialize(serializer)
@@ -418,6 +431,8 @@ struct ServedFields<'a> {
     start_after: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_ms: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schedule_id: Option<ScheduleId>,
     tasks: ServedTasks<'a>,
 }
 

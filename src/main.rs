@@ -8,6 +8,7 @@
 //! | workers, each with two readers | one task process each, and its output (`task`) |
 //! | store | the journal; lets go what waited for it, shows it in the `read_model` (`store`) |
 //! | http | one accepts, one for each connection (`http`, `api`) |
+//! | wall clock | while schedules follow it: wakes the main loop when one is due or the clock is set (`wall_timer`) |
 //! | signals, watch | wake the main loop, load files anew (`signals`, `reload`) |
 //! | log | writes to standard error, which may be stuck (`log`) |
 //!
@@ -26,6 +27,7 @@ mod log;
 mod secret;
 
 mod api;
+mod calendar;
 mod definition;
 mod health;
 mod http;
@@ -37,6 +39,7 @@ mod read_model;
 mod reason;
 mod reload;
 mod requests;
+mod schedule;
 mod scheduler;
 mod service_manager;
 mod signals;
@@ -48,6 +51,7 @@ mod template;
 mod testing;
 mod timestamp;
 mod waker;
+mod wall_timer;
 
 use std::process::ExitCode;
 

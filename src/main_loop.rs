@@ -17,15 +17,17 @@ use crate::health::Health;
 use crate::job::{Change, JobId, JobStatus, TaskRef, TaskStatus};
 use crate::log;
 use crate::requests::{Reply, Request};
+use crate::schedule::{ScheduleId, ScheduleView};
 use crate::scheduler::{
-    Accepted, ForgetError, NotLive, Order, Outcome, PipelineView, ScheduleError, ScheduleRequest, Scheduler, Shutdown,
-    TaskExit,
+    Accepted, AddError, ForgetError, NotLive, Order, Outcome, PipelineView, RemoveError, ScheduleError,
+    ScheduleRequest, Scheduler, Shutdown, TaskExit,
 };
 use crate::service_manager::{self, Watchdog};
 use crate::signals::{Arrived, Stop};
 use crate::store::{Batch, Store};
 use crate::task::{PreparedTask, Workers};
 use crate::timestamp::Timestamp;
+use crate::wall_timer::WallTimer;
 
 /// Whatever can wake the program.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub(crate) enum Event {
     SignalsArrived,
     /// It began, or it is over.
     StorageTroubled(bool),
+    /// What is due by the wall clock is due, or that clock was set.
+    WallClockReached,
 }
 
 /// What waits until the changes of its batch are on disk.
@@ -47,6 +51,9 @@ pub(crate) enum Release {
     Canceled(Reply<Result<(), NotLive>>, Result<(), NotLive>),
     Forgotten(Reply<Result<(), ForgetError>>, Result<(), ForgetError>),
     Reloaded(Reply<()>),
+    Schedules(Reply<Vec<ScheduleView>>, Vec<ScheduleView>),
+    ScheduleAdded(Reply<Result<ScheduleId, AddError>>, Result<ScheduleId, AddError>),
+    ScheduleRemoved(Reply<Result<(), RemoveError>>, Result<(), RemoveError>),
     Launch(PreparedTask),
 }
 
@@ -59,6 +66,9 @@ impl Release {
             Release::Canceled(reply, answer) => drop(reply.send(answer)),
             Release::Forgotten(reply, answer) => drop(reply.send(answer)),
             Release::Reloaded(reply) => drop(reply.send(())),
+            Release::Schedules(reply, views) => drop(reply.send(views)),
+            Release::ScheduleAdded(reply, answer) => drop(reply.send(answer)),
+            Release::ScheduleRemoved(reply, answer) => drop(reply.send(answer)),
             Release::Launch(task) => workers.launch(task),
         }
     }
@@ -111,6 +121,8 @@ pub(crate) struct MainLoop {
     pub stopped_by: Option<Stop>,
     pub releases: Vec<Release>,
     pub watchdog: Watchdog,
+    /// Wakes the loop where something is due by the wall clock.
+    pub wall_timer: WallTimer,
 }
 
 /// Events that one turn takes at most, so that a flood of them can't keep the first from being saved.
@@ -129,12 +141,13 @@ impl MainLoop {
             }
             self.handle_signals();
             self.watchdog.feed();
-            let first = self.wait();
+            let first = self.wait_for_news();
             let now = self.clock.now();
             // What is due comes before what was asked for later: a job whose delay is over before a newer one.
             if self.scheduler.next_deadline().is_some_and(|at_ms| at_ms <= now.mono_ms) {
                 self.scheduler.tick(now);
             }
+            self.schedule_due(now);
             if let Some(event) = first {
                 self.handle(now, event);
             }
@@ -144,9 +157,21 @@ impl MainLoop {
         }
     }
 
-    /// The next event, or `None` at the next deadline.
-    fn wait(&self) -> Option<Event> {
-        let due = self.scheduler.next_deadline().map(|at_ms| self.clock.instant(at_ms));
+    /// The next event, or `None` at the next deadline of either clock.
+    fn wait_for_news(&mut self) -> Option<Event> {
+        let at_wall_ms = self.scheduler.next_wall_deadline();
+        if self.wall_timer.set(at_wall_ms) {
+            return self.wait(None);
+        }
+        let now = self.clock.now();
+        self.wait(at_wall_ms.map(|at_ms| now.mono_ms.saturating_add(at_ms - now.wall_ms)))
+    }
+
+    /// The next event, or `None` at the next deadline or at this one.
+    fn wait(&self, other_deadline_ms: Option<i64>) -> Option<Event> {
+        let deadlines = [self.scheduler.next_deadline(), other_deadline_ms];
+        let due = deadlines.into_iter().flatten().min();
+        let due = due.map(|at_ms| self.clock.instant(at_ms));
         let Some(deadline) = due.into_iter().chain(self.watchdog.deadline()).min() else {
             return Some(
                 self.events
@@ -172,6 +197,26 @@ impl MainLoop {
                 let answer = self.scheduler.forget(now, job);
                 self.releases.push(Release::Forgotten(reply, answer));
             }
+            Event::Requested(Request::Schedules { reply }) => {
+                let views = self.scheduler.schedule_views(now);
+                self.releases.push(Release::Schedules(reply, views));
+            }
+            Event::Requested(Request::AddSchedule { added, schedule, reply }) => {
+                let id = ScheduleId(new_job_id(now).0);
+                let answer = self.scheduler.add_schedule(now, id, *added, *schedule).map(|()| id);
+                match &answer {
+                    Ok(id) => log::info("schedule added", &[("schedule", id)]),
+                    Err(error) => log::info("schedule refused", &[("reason", error)]),
+                }
+                self.releases.push(Release::ScheduleAdded(reply, answer));
+            }
+            Event::Requested(Request::RemoveSchedule { schedule, reply }) => {
+                let answer = self.scheduler.remove_schedule(schedule);
+                if answer.is_ok() {
+                    log::info("schedule removed", &[("schedule", &schedule)]);
+                }
+                self.releases.push(Release::ScheduleRemoved(reply, answer));
+            }
             Event::Requested(Request::Reload { pipelines, reply }) => {
                 log::info("pipelines loaded", &[("pipelines", &pipelines.len())]);
                 self.scheduler.replace_pipelines(now, pipelines);
@@ -188,6 +233,8 @@ impl MainLoop {
             }
             Event::SignalsArrived => self.handle_signals(),
             Event::StorageTroubled(is_held) => self.scheduler.hold(now, is_held),
+            // The next turn looks.
+            Event::WallClockReached => self.wall_timer.has_rung(),
         }
     }
 
@@ -202,6 +249,21 @@ impl MainLoop {
         }
         // The job may be one of an earlier turn: batches are saved in their order, so that it is on disk by then.
         self.releases.push(Release::Scheduled(reply, answer));
+    }
+
+    /// What is due goes through the same door as a request.
+    fn schedule_due(&mut self, now: Timestamp) {
+        while let Some(request) = self.scheduler.take_due(now) {
+            let (pipeline, due) = (request.pipeline.clone(), request.due);
+            if let Err(error) = self.scheduler.schedule_due(now, new_job_id(now), request)
+                && let Some(due) = due
+            {
+                log::warning(
+                    "what was due is refused",
+                    &[("pipeline", &pipeline), ("schedule", &due.id), ("reason", &error)],
+                );
+            }
+        }
     }
 
     fn handle_signals(&mut self) {
@@ -365,5 +427,7 @@ fn report(change: &Change) {
             }
         }
         Change::Forget { job } => log::debug("job forgotten", &[("job", job)]),
+        Change::Schedule(record) => log::debug("schedule kept", &[("schedule", &record.id)]),
+        Change::ForgetSchedule { schedule } => log::debug("schedule forgotten", &[("schedule", schedule)]),
     }
 }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::job::{Change, JobId, JobRecord, JobStatus};
+use crate::schedule::{Due, ScheduleId, ScheduleRecord};
 use crate::scheduler::PipelineView;
 use crate::waker::Waker;
 
@@ -28,6 +29,7 @@ pub(crate) struct Image {
     numbers: HashMap<JobId, u64>,
     next_number: u64,
     pipelines: Arc<[PipelineView]>,
+    schedules: BTreeMap<ScheduleId, ScheduleRecord>,
     /// Counts the changes.
     revision: u64,
 }
@@ -91,16 +93,27 @@ impl Image {
     pub(crate) fn apply(&mut self, change: &Change) {
         self.revision += 1;
         match change {
-            Change::Job(record) => self.insert(Entry {
-                id: record.id,
-                pipeline: Arc::clone(&record.pipeline),
-                status: record.status,
-                content: Content::Live(Arc::new(Live {
-                    record: (**record).clone(),
-                    json: OnceLock::new(),
-                })),
-                revision: self.revision,
-            }),
+            Change::Schedule(record) => {
+                self.schedules.insert(record.id, (**record).clone());
+            }
+            Change::ForgetSchedule { schedule } => {
+                self.schedules.remove(schedule);
+            }
+            Change::Job(record) => {
+                if let Some(due) = record.due {
+                    self.note_due(due);
+                }
+                self.insert(Entry {
+                    id: record.id,
+                    pipeline: Arc::clone(&record.pipeline),
+                    status: record.status,
+                    content: Content::Live(Arc::new(Live {
+                        record: (**record).clone(),
+                        json: OnceLock::new(),
+                    })),
+                    revision: self.revision,
+                });
+            }
             Change::Forget { job } => {
                 if let Some(number) = self.numbers.remove(job) {
                     self.jobs.remove(&number);
@@ -113,6 +126,18 @@ impl Image {
             | Change::Join { job, .. }
             | Change::DelayOver { job }
             | Change::End { job, .. } => self.apply_to(*job, change),
+        }
+    }
+
+    /// The schedule of a job that was accepted was due: it was so for the last time, or it is over.
+    fn note_due(&mut self, due: Due) {
+        let Some(record) = self.schedules.get_mut(&due.id) else {
+            return;
+        };
+        if record.is_once() {
+            self.schedules.remove(&due.id);
+        } else {
+            record.last_ms = record.last_ms.max(Some(due.at_ms));
         }
     }
 
@@ -154,6 +179,10 @@ impl Image {
         &self.pipelines
     }
 
+    pub(crate) fn schedules(&self) -> impl Iterator<Item = &ScheduleRecord> {
+        self.schedules.values()
+    }
+
     pub(crate) fn revision(&self) -> u64 {
         self.revision
     }
@@ -189,7 +218,7 @@ impl ReadModel {
         }
         for waker in changes
             .iter()
-            .filter_map(|change| watchers.get(&change.job()))
+            .filter_map(|change| watchers.get(&change.job()?))
             .flatten()
         {
             waker.wake();

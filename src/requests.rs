@@ -3,8 +3,10 @@
 use crossbeam_channel::Sender;
 
 use crate::definition::Pipelines;
+use crate::definition::schedules::Schedule;
 use crate::job::JobId;
-use crate::scheduler::{Accepted, ForgetError, NotLive, ScheduleError, ScheduleRequest};
+use crate::schedule::{Added, ScheduleId, ScheduleView};
+use crate::scheduler::{Accepted, AddError, ForgetError, NotLive, RemoveError, ScheduleError, ScheduleRequest};
 
 /// Where the answer goes: a channel for one message, on whose other end the connection's thread waits.
 pub(crate) type Reply<T> = Sender<T>;
@@ -27,6 +29,19 @@ pub(crate) enum Request {
     Forget {
         job: JobId,
         reply: Reply<Result<(), ForgetError>>,
+    },
+    /// Answered at once, with what is on disk by then.
+    Schedules { reply: Reply<Vec<ScheduleView>> },
+    /// Answered when the schedule is on disk.
+    AddSchedule {
+        added: Box<Added>,
+        schedule: Box<Schedule>,
+        reply: Reply<Result<ScheduleId, AddError>>,
+    },
+    /// Answered when it is gone from the disk.
+    RemoveSchedule {
+        schedule: ScheduleId,
+        reply: Reply<Result<(), RemoveError>>,
     },
     /// The files were read and are right. Answered when the new set holds, and can be seen.
     Reload {

@@ -23,7 +23,7 @@ pub(super) enum Error {
     /// No route has this path.
     UnknownPath,
     /// The route has other methods: the value of `Allow`.
-    Method(&'static str),
+    Method(String),
     JobId,
     UnknownJob,
     TaskName,
@@ -32,6 +32,12 @@ pub(super) enum Error {
     Json(String),
     /// A query parameter: what was found and expected.
     Parameter(String),
+    ScheduleId,
+    UnknownSchedule,
+    ScheduleFromFile,
+    /// What a client says about a schedule: what was found and expected.
+    BadSchedule(String),
+    TooManySchedules(String),
     Schedule(ScheduleError),
     /// No new jobs because of this trouble of the store.
     ScheduleStorage(String),
@@ -75,11 +81,12 @@ impl Error {
     pub(super) fn status(&self) -> u16 {
         match self {
             Error::Token(_) => 401,
-            Error::UnknownPath | Error::UnknownJob | Error::UnknownTask => 404,
+            Error::UnknownPath | Error::UnknownJob | Error::UnknownTask | Error::UnknownSchedule => 404,
             Error::Method(_) => 405,
             Error::JobId | Error::TaskName | Error::Json(_) | Error::Parameter(_) | Error::Definition(_) => 400,
             Error::Schedule(why) => schedule_status(why),
-            Error::AlreadyEnded | Error::NotEnded => 409,
+            Error::ScheduleId | Error::BadSchedule(_) | Error::TooManySchedules(_) => 400,
+            Error::AlreadyEnded | Error::NotEnded | Error::ScheduleFromFile => 409,
             Error::Range(_) => 416,
             Error::ScheduleStorage(_) | Error::Storage(_) | Error::NotSaved | Error::Stopping | Error::Busy => 503,
             Error::Unreadable(why) => unreadable_status(why),
@@ -99,6 +106,11 @@ impl Error {
             Error::Json(_) => "bad_json",
             Error::Parameter(_) => "bad_request",
             Error::Schedule(why) => schedule_code(why),
+            Error::ScheduleId => "invalid_schedule_id",
+            Error::UnknownSchedule => "schedule_not_found",
+            Error::ScheduleFromFile => "schedule_from_file",
+            Error::BadSchedule(_) => "bad_schedule",
+            Error::TooManySchedules(_) => "too_many_schedules",
             Error::AlreadyEnded => "already_ended",
             Error::NotEnded => "not_ended",
             Error::Definition(_) => "bad_definition",
@@ -121,7 +133,14 @@ impl Error {
             Error::TaskName => "Invalid task name".into(),
             Error::UnknownTask => "Task not found".into(),
             Error::Json(what) => format!("Error decoding JSON: {what}").into(),
-            Error::Parameter(what) | Error::Definition(what) | Error::Storage(what) => what.into(),
+            Error::Parameter(what)
+            | Error::Definition(what)
+            | Error::Storage(what)
+            | Error::BadSchedule(what)
+            | Error::TooManySchedules(what) => what.into(),
+            Error::ScheduleId => "Invalid schedule id".into(),
+            Error::UnknownSchedule => "Schedule not found".into(),
+            Error::ScheduleFromFile => "the schedule is from a pipeline file; remove it there, and reload".into(),
             Error::Schedule(why) => format!("Error scheduling pipeline: {why}").into(),
             Error::ScheduleStorage(trouble) => format!("Error scheduling pipeline: {trouble}").into(),
             Error::AlreadyEnded => "job has already ended".into(),
@@ -153,6 +172,11 @@ impl Error {
             | Error::UnknownTask
             | Error::Json(_)
             | Error::Parameter(_)
+            | Error::ScheduleId
+            | Error::UnknownSchedule
+            | Error::ScheduleFromFile
+            | Error::BadSchedule(_)
+            | Error::TooManySchedules(_)
             | Error::Schedule(_)
             | Error::ScheduleStorage(_)
             | Error::Storage(_)
@@ -185,7 +209,7 @@ fn schedule_status(why: &ScheduleError) -> u16 {
         | ScheduleError::BadVariables(_)
         | ScheduleError::Duplicate(_) => 400,
         ScheduleError::KeyOfAnother => 409,
-        ScheduleError::ShuttingDown => 503,
+        ScheduleError::ShuttingDown | ScheduleError::Held => 503,
     }
 }
 
@@ -198,6 +222,7 @@ fn schedule_code(why: &ScheduleError) -> &'static str {
         ScheduleError::ShuttingDown => "shutting_down",
         ScheduleError::Duplicate(_) => "duplicate",
         ScheduleError::KeyOfAnother => "idempotency_key_reused",
+        ScheduleError::Held => "storage",
     }
 }
 

@@ -10,6 +10,7 @@
 //! auth.rs       tokens
 //! query.rs      query parameters
 //! schedule.rs   the body of a request for a job
+//! schedules.rs  schedules
 //! guard.rs      what no body may hold
 //! jobs.rs       jobs and pipelines
 //! logs.rs       what tasks print
@@ -32,6 +33,7 @@ mod openapi;
 mod query;
 mod reply;
 mod schedule;
+mod schedules;
 mod tails;
 #[cfg(test)]
 mod tests;
@@ -101,6 +103,7 @@ enum Verb {
     /// HEAD is answered too.
     Get,
     Post,
+    Delete,
 }
 
 impl Verb {
@@ -108,14 +111,16 @@ impl Verb {
         match self {
             Verb::Get => matches!(method, Method::Get | Method::Head),
             Verb::Post => *method == Method::Post,
+            Verb::Delete => *method == Method::Delete,
         }
     }
 
-    /// The value of `Allow`.
+    /// Its part of `Allow`.
     fn allowed(self) -> &'static str {
         match self {
             Verb::Get => "GET, HEAD",
             Verb::Post => "POST",
+            Verb::Delete => "DELETE",
         }
     }
 }
@@ -133,6 +138,9 @@ enum Action {
     Cancel,
     Forget,
     Reload,
+    Schedules,
+    AddSchedule,
+    RemoveSchedule,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -157,8 +165,8 @@ const fn route(verb: Verb, path: &'static str, action: Action) -> Route {
     }
 }
 
-/// Each path has one method.
-const ROUTES: [Route; 11] = [
+/// The routes of a path are all open or none is.
+const ROUTES: [Route; 14] = [
     Route {
         open: true,
         ..route(Verb::Get, "/health", Action::Health)
@@ -179,10 +187,14 @@ const ROUTES: [Route; 11] = [
     route(Verb::Get, "/job/log", Action::Log),
     route(Verb::Post, "/job/cancel", Action::Cancel),
     route(Verb::Post, "/job/forget", Action::Forget),
+    route(Verb::Get, "/schedules", Action::Schedules),
+    route(Verb::Post, "/schedules", Action::AddSchedule),
+    route(Verb::Delete, "/schedules", Action::RemoveSchedule),
 ];
 
-fn find_route(path: &str) -> Option<&'static Route> {
-    ROUTES.iter().find(|route| {
+/// One for each method.
+fn routes_at(path: &str) -> impl Iterator<Item = &'static Route> {
+    ROUTES.iter().filter(move |route| {
         path == route.path || (route.trailing_slash && path.strip_suffix('/').is_some_and(|path| path == route.path))
     })
 }
@@ -223,8 +235,8 @@ impl Api {
 
     /// What the head alone decides. The token comes first, so that nobody without one learns which paths there are.
     fn admit(&self, head: &Head) -> Result<(&'static Route, User), Error> {
-        let route = find_route(&head.path);
-        let user = match route {
+        let routes: Vec<&Route> = routes_at(&head.path).collect();
+        let user = match routes.first() {
             Some(route) if route.open => User(String::new()),
             Some(_) | None => self
                 .parts
@@ -232,11 +244,14 @@ impl Api {
                 .check(head.header("Authorization"), (self.parts.now_wall_ms)())
                 .map_err(Error::Token)?,
         };
-        let route = route.ok_or(Error::UnknownPath)?;
-        if !route.verb.takes(&head.method) {
-            return Err(Error::Method(route.verb.allowed()));
+        if routes.is_empty() {
+            return Err(Error::UnknownPath);
         }
-        if route.action == Action::Schedule {
+        let Some(route) = routes.iter().find(|route| route.verb.takes(&head.method)) else {
+            let allowed: Vec<&str> = routes.iter().map(|route| route.verb.allowed()).collect();
+            return Err(Error::Method(allowed.join(", ")));
+        };
+        if matches!(route.action, Action::Schedule | Action::AddSchedule) {
             self.check_takes_jobs()?;
         }
         Ok((route, user))
@@ -265,6 +280,9 @@ impl Api {
             Action::Cancel => self.cancel(&query()?, user),
             Action::Forget => self.forget(&query()?),
             Action::Reload => self.reload(),
+            Action::Schedules => schedules::list(self),
+            Action::AddSchedule => schedules::add(self, body),
+            Action::RemoveSchedule => schedules::remove(self, &query()?),
         }
         .map(Answer::Ready)
     }

@@ -55,6 +55,7 @@ mod tests {
             let verb = match route.verb {
                 Verb::Get => "get",
                 Verb::Post => "post",
+                Verb::Delete => "delete",
             };
             let open = if route.open { " open" } else { "" };
             routes.insert(format!("{verb} {}{open}", route.path));

@@ -35,6 +35,7 @@ pub(super) fn parse(body: &[u8], user: User) -> Result<ScheduleRequest, Error> {
         partition: fields.partition.unwrap_or_default(),
         user: user.0,
         key: None,
+        due: None,
     })
 }
 

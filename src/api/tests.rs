@@ -99,6 +99,7 @@ fn record(number: u128, pipeline: &str, status: JobStatus) -> JobRecord {
         last_error: String::new(),
         idempotency: Vec::new(),
         reason: String::new(),
+        due: None,
         tasks: ["build", "test"]
             .map(|name| TaskRecord {
                 name: name.into(),
@@ -328,7 +329,12 @@ fn every_route_has_its_methods_and_needs_a_token() {
         Method::Options,
         Method::Patch,
     ];
-    for (paths, allowed) in [(&get[..], "GET, HEAD"), (&post[..], "POST")] {
+    let all = ["/schedules"];
+    for (paths, allowed) in [
+        (&get[..], "GET, HEAD"),
+        (&post[..], "POST"),
+        (&all[..], "GET, HEAD, POST, DELETE"),
+    ] {
         for path in paths {
             for method in &methods {
                 let mut head = world.head(method.clone(), path, &[]);
@@ -351,7 +357,7 @@ fn every_route_has_its_methods_and_needs_a_token() {
             }
         }
     }
-    assert_eq!(ROUTES.len() + 1, get.len() + post.len());
+    assert_eq!(ROUTES.len() + 1, get.len() + post.len() + 3 * all.len());
 }
 
 #[test]

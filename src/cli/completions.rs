@@ -204,6 +204,23 @@ impl Source<'_> {
             .collect()
     }
 
+    /// Those that can be removed.
+    fn schedules(&self) -> Vec<Candidate> {
+        let answer = self.client().and_then(|client| client.schedules().ok());
+        let list = answer.and_then(|answer| parse::<serde_json::Value>(&answer).ok());
+        let list = list.map_or_else(Vec::new, |list| {
+            list["schedules"].as_array().cloned().unwrap_or_default()
+        });
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        list.iter()
+            .filter(|schedule| schedule["source"] == "api")
+            .map(|schedule| Candidate {
+                value: text(&schedule["id"]),
+                description: text(&schedule["pipeline"]),
+            })
+            .collect()
+    }
+
     fn tasks(&self, job: &str) -> Vec<Candidate> {
         let job = self.client().and_then(|client| client.job(job, Duration::ZERO).ok());
         let tasks = job.map_or_else(Vec::new, |job| job.tasks);
@@ -294,7 +311,7 @@ fn values_of(flag: &clap::Arg, source: &Source<'_>) -> Vec<Candidate> {
 
 fn positional(command: &clap::Command, values: &[String], source: &Source<'_>) -> Vec<Candidate> {
     match (command.get_name(), values) {
-        ("prunner", []) => command
+        ("prunner" | "schedules", []) => command
             .get_subcommands()
             .filter(|sub| !sub.is_hide_set())
             .map(|sub| Candidate {
@@ -303,7 +320,7 @@ fn positional(command: &clap::Command, values: &[String], source: &Source<'_>) -
             })
             .collect(),
         ("run" | "graph", []) => plain(source.local_pipelines()),
-        ("schedule", []) => plain(source.pipelines()),
+        ("schedule" | "add", []) => plain(source.pipelines()),
         ("wait" | "cancel", given) => {
             let mut jobs = source.jobs(&["waiting", "running"]);
             jobs.retain(|job| !given.contains(&job.value));
@@ -313,6 +330,11 @@ fn positional(command: &clap::Command, values: &[String], source: &Source<'_>) -
             let mut jobs = source.jobs(&["succeeded", "failed", "canceled", "replaced", "interrupted"]);
             jobs.retain(|job| !given.contains(&job.value));
             jobs
+        }
+        ("remove", given) => {
+            let mut schedules = source.schedules();
+            schedules.retain(|schedule| !given.contains(&schedule.value));
+            schedules
         }
         ("job" | "logs", []) => source.jobs(&[]),
         ("logs", [job]) => source.tasks(job),
@@ -352,7 +374,9 @@ mod tests {
 
     #[test]
     fn commands_and_flags_are_offered() {
-        check("sch", &["schedule", "schema"]);
+        check("sch", &["schedule", "schedules", "schema"]);
+        check("schedules ", &["add", "remove"]);
+        check("schedules add --ev", &["--every"]);
         check("__", &[]);
         check("--watch comp", &["completions"]);
         check("--address job can", &["cancel"]);
@@ -367,6 +391,7 @@ mod tests {
         check("graph --format ", &["text", "dot", "mermaid"]);
         check("graph --format=d", &["--format=dot"]);
         check("jobs --status re", &["replaced"]);
+        check("schedules add p --catch-up ", &["none", "one"]);
         check("completions ", &["bash", "zsh", "fish"]);
         // The shell offers files.
         check("schedule --vars ", &[]);
@@ -384,6 +409,7 @@ mod tests {
             ("graph deploy ", &[]),
             // No server is to be reached without a secret.
             ("schedule --wait --var a=b t", &["test"]),
+            ("schedules add --every 1h d", &["debug", "deploy"]),
             ("jobs --pipeline t", &["test"]),
         ] {
             let words = [OsString::from("--path"), path.clone().into()];

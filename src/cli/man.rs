@@ -53,8 +53,9 @@ fn page() -> String {
         .get_arguments()
         .for_each(|argument| page += &described(argument));
     page += ".SH COMMANDS\n";
-    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
-        page += &format!(".SS {}\n{}", text(sub.get_name()), usage(sub));
+    let own = command.get_subcommands().filter(|sub| !sub.is_hide_set());
+    for (name, sub) in own.flat_map(with_inner) {
+        page += &format!(".SS {}\n{}", text(&name), usage(sub));
         if let Some(about) = sub.get_about() {
             page += &format!(".PP\n{}.\n", text(&about.to_string()));
         }
@@ -63,6 +64,14 @@ fn page() -> String {
             .for_each(|argument| page += &described(argument));
     }
     page + REST
+}
+
+/// A command and those that it has itself, with their names.
+fn with_inner(command: &Command) -> Vec<(String, &Command)> {
+    let name = command.get_name();
+    let inner = command.get_subcommands().filter(|inner| inner.get_name() != "help");
+    let inner = inner.map(|inner| (format!("{name} {}", inner.get_name()), inner));
+    [(name.to_owned(), command)].into_iter().chain(inner).collect()
 }
 
 fn usage(command: &Command) -> String {

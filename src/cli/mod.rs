@@ -19,6 +19,7 @@ mod output;
 mod reload;
 mod run;
 mod schedule;
+mod schedules;
 mod serve;
 mod table;
 mod token;
@@ -44,6 +45,7 @@ use crate::cli::output::{Failure, Status};
 use crate::cli::reload::ReloadArguments;
 use crate::cli::run::RunArguments;
 use crate::cli::schedule::ScheduleArguments;
+use crate::cli::schedules::SchedulesArguments;
 use crate::cli::token::TokenArguments;
 use crate::cli::validate::ValidateArguments;
 use crate::cli::wait::{CancelArguments, WaitArguments};
@@ -90,6 +92,8 @@ enum Command {
     Pipelines(PipelinesArguments),
     /// Print the output of a job
     Logs(LogsArguments),
+    /// List when pipelines run by themselves; `add` and `remove` such times
+    Schedules(SchedulesArguments),
     /// Check pipeline files and print every error and warning
     Validate(ValidateArguments),
     /// Print a JSON schema of the pipeline files, for editors
@@ -177,6 +181,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, variable: GetVariable<'_>)
         Command::Jobs(arguments) => jobs::list(&client()?, &arguments),
         Command::Pipelines(arguments) => jobs::pipelines(&client()?, &arguments),
         Command::Logs(arguments) => logs::run(&client()?, &arguments, config.disable_ansi),
+        Command::Schedules(arguments) => schedules::run(&client()?, &arguments),
         Command::Reload(arguments) => reload::run(&client()?, &arguments),
         Command::Version | Command::Schema | Command::Completions(_) | Command::Complete(_) | Command::Man => {
             unreachable!("they were run above")

@@ -33,6 +33,7 @@ use crate::service_manager::Watchdog;
 use crate::signals::{self, Stop};
 use crate::store::{self, Store};
 use crate::task::{Followers, Mark, Observer, Settings, Workers};
+use crate::wall_timer::WallTimer;
 use crate::{environment, log, process_one};
 
 /// How long a terminal that takes nothing may keep a job's end from being shown, once somebody has asked for the end.
@@ -91,6 +92,7 @@ pub(crate) fn run(config: &Config, arguments: &RunArguments, variable: GetVariab
         partition: String::new(),
         user: user.clone(),
         key: None,
+        due: None,
     };
     scheduler.schedule(now, id, request).map_err(|error| Failure {
         status: Status::REFUSED,
@@ -177,6 +179,8 @@ pub(crate) fn run(config: &Config, arguments: &RunArguments, variable: GetVariab
         stopped_by: None,
         releases: Vec::new(),
         watchdog: Watchdog::none(),
+        // Nothing is due by itself here.
+        wall_timer: WallTimer::new(|| ()),
     };
     let end = main_loop.run();
     // What is told as the result is on disk.
@@ -364,7 +368,7 @@ struct Telling {
 
 impl Witness for Telling {
     fn changed(&mut self, change: &Change) {
-        if change.job() != self.id {
+        if change.job() != Some(self.id) {
             return;
         }
         if let Change::Job(record) = change {
@@ -384,7 +388,9 @@ impl Witness for Telling {
             | Change::Cancel { .. }
             | Change::Join { .. }
             | Change::DelayOver { .. }
-            | Change::Forget { .. } => Vec::new(),
+            | Change::Forget { .. }
+            | Change::Schedule(_)
+            | Change::ForgetSchedule { .. } => Vec::new(),
         };
         let status_of = |record: &JobRecord, index: usize| record.tasks.get(index).map(|task| task.progress.status);
         let before: Vec<Option<TaskStatus>> = changed.iter().map(|&index| status_of(record, index)).collect();

@@ -13,6 +13,7 @@ use rustix::net::sockopt;
 use crate::api::auth::Auth;
 use crate::api::{Api, Parts};
 use crate::cli::output::{Failure, Status};
+use crate::cli::schedules::machine_zone;
 use crate::clock::{Clock, wall_ms};
 use crate::config::Config;
 use crate::definition::{self, Search};
@@ -28,6 +29,7 @@ use crate::secret::IfMissing;
 use crate::service_manager::{self, Watchdog};
 use crate::store::{self, DataDirectory, OpenError, Recovered, Store};
 use crate::task::{Followers, Mark, Settings, Workers, kill_leftovers};
+use crate::wall_timer::WallTimer;
 use crate::{environment, log, open_files, process_one, reload, signals};
 
 /// How long what an earlier prunner left running may take to die.
@@ -149,7 +151,11 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
     };
     let pipelines = loaded.pipelines.len();
     let mut scheduler = Scheduler::new(limits, loaded.pipelines);
-    scheduler.restore(clock.now(), recovered.waiting, recovered.ended);
+    let now = clock.now();
+    scheduler.restore(now, recovered.waiting, recovered.ended);
+    for message in scheduler.start_schedules(now, machine_zone(), recovered.schedules) {
+        log::warning(&message, &[]);
+    }
     let store = Store::start(
         store::Parts {
             directory,
@@ -197,6 +203,10 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
         stopped_by: None,
         releases: Vec::new(),
         watchdog: Watchdog::from_environment(),
+        wall_timer: {
+            let events = events.clone();
+            WallTimer::new(move || drop(events.send(Event::WallClockReached)))
+        },
     };
     let server = Server::start(listeners, Arc::new(api)).map_err(Failure::usage)?;
     log::info(

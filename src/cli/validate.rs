@@ -5,11 +5,15 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use crate::calendar::{When, Zone};
 use crate::cli::output::{self, Failure, Status};
+use crate::cli::schedules::{machine_zone, next_due, show_times};
 use crate::cli::serve::search;
+use crate::clock::wall_ms;
 use crate::config::Config;
-use crate::definition::{self, Complaint};
+use crate::definition::{self, Complaint, Pipelines, shown};
 use crate::log::one_line;
+use crate::timestamp::rfc3339;
 
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct ValidateArguments {
@@ -29,6 +33,8 @@ pub(crate) struct ValidateArguments {
 struct Findings {
     errors: Vec<Complaint>,
     warnings: Vec<Complaint>,
+    /// When pipelines are due by themselves.
+    schedules: Vec<Upcoming>,
     files: usize,
     pipelines: usize,
 }
@@ -46,6 +52,7 @@ impl Findings {
             "pipelines": self.pipelines,
             "errors": list(&self.errors),
             "warnings": list(&self.warnings),
+            "schedules": self.schedules.iter().map(Upcoming::value).collect::<Vec<_>>(),
         });
         format!("{findings}\n")
     }
@@ -97,18 +104,85 @@ fn find(config: &Config, files: &[PathBuf]) -> Findings {
     Findings {
         errors: loaded.errors,
         warnings: loaded.warnings,
+        schedules: schedules(&loaded.pipelines),
         files: loaded.files.len(),
         pipelines: loaded.pipelines.len(),
     }
 }
 
-/// One line for each complaint, then one that sums up.
+/// One schedule, with its next times as if it were loaded now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Upcoming {
+    pipeline: String,
+    key: &'static str,
+    text: String,
+    /// That of a cron expression.
+    zone: Option<String>,
+    next_ms: Vec<i64>,
+    /// For people.
+    next: String,
+}
+
+impl Upcoming {
+    fn line(&self) -> String {
+        let of_zone = self.zone.as_ref().map(|zone| format!(" ({zone})")).unwrap_or_default();
+        format!(
+            "pipeline `{}` is due by `{}: {}`{of_zone} at {}",
+            shown(&self.pipeline),
+            self.key,
+            self.text,
+            self.next
+        )
+    }
+
+    fn value(&self) -> Value {
+        let next: Vec<String> = self.next_ms.iter().map(|due_ms| rfc3339(*due_ms)).collect();
+        json!({"pipeline": self.pipeline, self.key: self.text, "timezone": self.zone, "next": next})
+    }
+}
+
+fn schedules(pipelines: &Pipelines) -> Vec<Upcoming> {
+    if pipelines.values().all(|pipeline| pipeline.schedules.is_empty()) {
+        return Vec::new();
+    }
+    schedules_after(pipelines, &machine_zone(), wall_ms())
+}
+
+fn schedules_after(pipelines: &Pipelines, machine_zone: &Zone, now_ms: i64) -> Vec<Upcoming> {
+    let mut found = Vec::new();
+    for pipeline in pipelines.values() {
+        for schedule in &pipeline.schedules {
+            let zone = schedule.zone.as_ref().unwrap_or(machine_zone);
+            let (key, text) = schedule.when.key_and_text();
+            let (first_ms, of_cron) = match &schedule.when {
+                When::Cron(cron) => (cron.due_after(zone, now_ms), true),
+                When::Every { ms, .. } => (now_ms.checked_add(*ms), false),
+                When::At { wall_ms } => (Some(*wall_ms), false),
+            };
+            let next_ms = next_due(&schedule.when, zone, first_ms);
+            found.push(Upcoming {
+                pipeline: pipeline.name.to_string(),
+                key,
+                text,
+                zone: of_cron.then(|| zone.name().to_string()),
+                next: show_times(zone, &next_ms),
+                next_ms,
+            });
+        }
+    }
+    found
+}
+
+/// One line for each complaint and each schedule, then one that sums up.
 fn report(findings: &Findings) -> String {
     let mut text = String::new();
     for (kind, complaints) in [("error", &findings.errors), ("warning", &findings.warnings)] {
         for complaint in complaints {
             writeln!(text, "{kind}: {}", one_line(&complaint.to_string())).expect("writing to a String does not fail");
         }
+    }
+    for schedule in &findings.schedules {
+        writeln!(text, "{}", one_line(&schedule.line())).expect("writing to a String does not fail");
     }
     writeln!(
         text,
@@ -145,6 +219,7 @@ mod tests {
         let findings = Findings {
             errors: about(errors),
             warnings: about(warnings),
+            schedules: Vec::new(),
             files: 1,
             pipelines: 2,
         };
@@ -165,6 +240,36 @@ mod tests {
         check(&[], &["a"], true, text, Status::DONE);
         let text = "error: p.yml: b\\nc\nwarning: p.yml: a\n2 pipelines in 1 file: 1 error, 1 warning\n";
         check(&["b\nc"], &["a"], true, text, Status::FAILED);
+    }
+
+    #[test]
+    fn schedules_are_shown_with_their_next_three_times() {
+        let space = crate::definition::testing::Space::new();
+        space.write(
+            "p.yml",
+            "pipelines: {p: {schedules: [{cron: 30 3 * * 1-5, timezone: Europe/Berlin}, {cron: '@yearly'}, {every: 12h}]}, q: {}}",
+        );
+        let loaded = definition::load_files(&[space.path("p.yml")]);
+        let now_ms = crate::timestamp::parse_rfc3339("2026-10-23T12:00:00Z").unwrap();
+        let zone = Zone::named("Asia/Kathmandu").unwrap();
+        let expected = [
+            "pipeline `p` is due by `cron: 30 3 * * 1-5` (Europe/Berlin) at 2026-10-26 03:30 CET, 2026-10-27 03:30 CET, \
+             2026-10-28 03:30 CET",
+            "pipeline `p` is due by `cron: @yearly` (Asia/Kathmandu) at 2027-01-01 00:00 +0545, 2028-01-01 00:00 +0545, \
+             2029-01-01 00:00 +0545",
+            "pipeline `p` is due by `every: 12h` at 2026-10-24 05:45 +0545, 2026-10-24 17:45 +0545, 2026-10-25 05:45 +0545",
+        ];
+        let found = schedules_after(&loaded.pipelines, &zone, now_ms);
+        assert_eq!(found.iter().map(Upcoming::line).collect::<Vec<_>>(), expected);
+        let value = json!({"pipeline": "p", "cron": "30 3 * * 1-5", "timezone": "Europe/Berlin",
+            "next": ["2026-10-26T02:30:00Z", "2026-10-27T02:30:00Z", "2026-10-28T02:30:00Z"]});
+        assert_eq!(found[0].value(), value);
+        let findings = Findings {
+            schedules: found[..1].to_vec(),
+            ..Findings::default()
+        };
+        let text = format!("{}\n0 pipelines in 0 files: 0 errors, 0 warnings\n", expected[0]);
+        assert_eq!(report(&findings), text);
     }
 
     #[test]

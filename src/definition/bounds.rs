@@ -173,7 +173,8 @@ impl Reader<'_> {
         Some(limit)
     }
 
-    fn kept_duration(&mut self, entries: &[(String, Node)], key: &str) -> Option<TimeLimit> {
+    /// A duration with its text.
+    pub(super) fn kept_duration(&mut self, entries: &[(String, Node)], key: &str) -> Option<TimeLimit> {
         let ms = self.duration(entries, key)?;
         let Some(Node::Scalar { text, .. }) = field(entries, key) else {
             unreachable!("durations are scalars");

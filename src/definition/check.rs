@@ -85,6 +85,7 @@ fn pipeline(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Pipeline
     }
     let retention_count = reader.integer(entries, "retention_count", 1);
     let env = reader.environment(entries);
+    let schedules = reader.schedules(entries);
     let shared = Shared {
         shell: reader.shell(entries),
         delimiters: reader.delimiters(entries).unwrap_or(Delimiters::Both),
@@ -102,6 +103,7 @@ fn pipeline(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Pipeline
         timeout,
         retention_period_ms,
         retention_count,
+        schedules,
         env,
         dependents: dependents(&tasks),
         tasks,

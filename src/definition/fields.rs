@@ -136,7 +136,7 @@ impl Reader<'_> {
     }
 
     /// Recurses as deep as YAML may be nested, which the parser limits.
-    fn faults_below(&mut self, node: &Node) {
+    pub(super) fn faults_below(&mut self, node: &Node) {
         match node {
             Node::Scalar { .. } => {}
             Node::List(items) => {

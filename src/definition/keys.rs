@@ -16,9 +16,10 @@ pub(crate) enum Place {
     Retry,
     Variable,
     Deduplicate,
+    Schedule,
 }
 
-use Place::{Deduplicate, File, OnError, Pipeline, Retry, Task, Variable};
+use Place::{Deduplicate, File, OnError, Pipeline, Retry, Schedule, Task, Variable};
 
 /// What a key may hold. Null is as if the key were missing, with each of them.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +38,8 @@ pub(crate) enum Value {
     Mapping(Place),
     /// A mapping of names, of that one of [`SHAPES`], to mappings with the keys of that place.
     Named(&'static str, Place),
+    /// A list of mappings with the keys of that place.
+    List(Place),
     Either(&'static [Value]),
 }
 
@@ -70,6 +73,9 @@ const fn key(
 
 /// The name of the key, and of the task that it makes in a job.
 pub(crate) const ON_ERROR: &str = "on_error";
+
+/// In the order of what they mean: not made up for, made up for.
+pub(super) const CATCH_UP: [&str; 2] = ["none", "one"];
 
 pub(super) const QUEUE_STRATEGIES: [&str; 3] = ["append", "replace", "partitioned_replace"];
 
@@ -147,6 +153,21 @@ pub(super) const KEYS: &[Key] = &[
         "Variables that are not declared are refused."),
     key("deduplicate", &[Pipeline], Value::Mapping(Deduplicate), "",
         "A request that equals a job makes no new one. `{}` is with all defaults."),
+    key("schedules", &[Pipeline], Value::List(Schedule), "[]",
+        "When the pipeline runs by itself."),
+
+    key("cron", &[Schedule], Value::Schema(r#"{"type":["string","null"],"examples":["30 3 * * 1-5","@daily"]}"#), "",
+        "By the wall clock: minute, hour, day of month, month, day of week, as crontab(5) has them."),
+    key("every", &[Schedule], Value::Shape("duration"), "",
+        "Again and again, at least a second apart."),
+    key("timezone", &[Schedule], Value::Schema(r#"{"type":["string","null"],"examples":["Europe/Berlin"]}"#), "",
+        "The time zone of `cron`. Default: the machine's."),
+    key("variables", &[Schedule], Value::Schema(r#"{"type":["object","null"]}"#), "{}",
+        "The variables of the jobs."),
+    key("partition", &[Schedule], Value::Schema(r#"{"type":["string","number","boolean","null"]}"#), "\"\"",
+        "The partition of the wait list that the jobs belong to."),
+    key("catch_up", &[Schedule], Value::Word(&CATCH_UP), "\"none\"",
+        "What was missed while prunner was down is missed, or made up for once."),
 
     key("type", &[Variable], Value::Word(&VARIABLE_TYPES), "\"string\"",
         "What the value must be."),
@@ -227,7 +248,7 @@ pub(super) const SHAPES: &[(&str, &str)] = &[
 ];
 
 impl Place {
-    pub(super) const ALL: [Place; 7] = [File, Pipeline, Task, OnError, Retry, Variable, Deduplicate];
+    pub(super) const ALL: [Place; 8] = [File, Pipeline, Task, OnError, Retry, Variable, Deduplicate, Schedule];
 
     pub(super) fn keys(self) -> impl Iterator<Item = &'static Key> {
         KEYS.iter().filter(move |key| key.places.contains(&self))
@@ -249,6 +270,7 @@ impl Place {
             Retry => "retry",
             Variable => "variable",
             Deduplicate => "deduplicate",
+            Schedule => "schedule",
         }
     }
 
@@ -262,6 +284,7 @@ impl Place {
                 r#"{"if":{"required":["allow_failure"],"properties":{"allow_failure":{"const":true}}},"then":{"properties":{"retry":{"type":"null"}}}}"#
             }
             Variable => VARIABLE_RULES,
+            Schedule => SCHEDULE_RULES,
             Retry => r#"{"required":["max"],"properties":{"max":{"type":"integer"}}}"#,
         }
     }
@@ -279,6 +302,11 @@ const PIPELINE_RULES: &str = r#"{"allOf":[
 "then":{"properties":{"start_delay":{"pattern":"^[^1-9]*$"}}}},
 {"if":{"required":["on_error"],"properties":{"on_error":{"type":"object"}}},
 "then":{"properties":{"tasks":{"propertyNames":{"not":{"const":"on_error"}}}}}}]}"#;
+
+/// It is due either way, not both.
+const SCHEDULE_RULES: &str = r#"{"oneOf":[
+{"required":["cron"],"properties":{"cron":{"type":"string"},"every":{"type":"null"}}},
+{"required":["every"],"properties":{"every":{"type":["string","integer"]},"cron":{"type":"null"}}}]}"#;
 
 /// The values have the variable's type, of which only strings have a pattern. A list may be an object with the keys 0 to n.
 const VARIABLE_RULES: &str = r#"{"allOf":[

@@ -20,6 +20,7 @@ mod load;
 mod names;
 mod order;
 mod parse;
+pub(crate) mod schedules;
 mod schema;
 pub(crate) mod size;
 #[cfg(test)]
@@ -38,6 +39,7 @@ use self::intake::Intake;
 pub(crate) use self::keys::ON_ERROR;
 pub(crate) use self::load::{Loaded, load, load_files};
 pub(crate) use self::names::did_you_mean;
+use self::schedules::Schedule;
 pub(crate) use self::schema::schema;
 use crate::template::Template;
 
@@ -60,6 +62,8 @@ pub(crate) struct Pipeline {
     pub timeout: Option<TimeLimit>,
     pub retention_period_ms: Option<i64>,
     pub retention_count: Option<usize>,
+    /// When it runs by itself; each once.
+    pub schedules: Vec<Schedule>,
     /// Environment of every task; a task's own wins.
     pub env: Vec<(String, String)>,
     /// In listing order: each task behind all that it depends on, else in file order.
@@ -120,6 +124,7 @@ impl Pipeline {
             timeout: None,
             retention_period_ms: None,
             retention_count: None,
+            schedules: Vec::new(),
             env: Vec::new(),
             tasks: Vec::new(),
             file_order: Vec::new(),

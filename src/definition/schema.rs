@@ -71,6 +71,10 @@ fn value(value_of_key: &Value) -> Json {
             "propertyNames": reference(names),
             "additionalProperties": reference(place.name()),
         }),
+        Value::List(place) => json!({
+            "type": ["array", "null"],
+            "items": {"type": "object", "$ref": format!("#/$defs/{}", place.name())},
+        }),
         Value::Either(values) => json!({"anyOf": values.iter().map(value).collect::<Vec<Json>>()}),
     }
 }

@@ -6,6 +6,7 @@ mod bounds;
 mod intake;
 mod mistakes;
 mod samples;
+mod schedules;
 mod schema;
 mod valid;
 

@@ -6,7 +6,8 @@
 //!
 //! Here is how jobs are started and ended. How they come and wait is in `wait_list` (which
 //! request makes none: `keys` and `deduplicate`), how tasks are stopped in `stop`,
-//! whether they are tried again in `retry`, what an exit means in `judge`, what is forgotten in `retention`.
+//! whether they are tried again in `retry`, what an exit means in `judge`, when they come by themselves in `schedules`, what
+//! is forgotten in `retention`.
 //!
 //! Every call that changes something ends in `advance`, which starts what can start. The order of orders matters: a
 //! `Save` stands before the `StartTask` that must not happen without it.
@@ -21,6 +22,7 @@ mod lane;
 mod orders;
 mod retention;
 mod retry;
+mod schedules;
 #[cfg(test)]
 mod simulation;
 mod stop;
@@ -45,6 +47,9 @@ use job::{Attempt, Job, JobPhase, StopReason, TaskEnd, TaskState};
 use judge::judge;
 use keys::Keys;
 use lane::Lane;
+use schedules::Schedules;
+
+pub(crate) use schedules::{AddError, RemoveError};
 
 pub(crate) use orders::{Accepted, Failure, Order, Outcome, RequestKey, ScheduleRequest, TaskExit, TaskStart};
 pub(crate) use retention::{ForgetError, Retention};
@@ -123,6 +128,8 @@ pub(crate) enum ScheduleError {
     KeyOfAnother,
     /// It equals this job.
     Duplicate(JobId),
+    /// Of what is due while nothing can be saved: requests don't come this far then.
+    Held,
 }
 
 impl fmt::Display for ScheduleError {
@@ -141,6 +148,7 @@ impl fmt::Display for ScheduleError {
             ScheduleError::KeyOfAnother => {
                 formatter.write_str("the idempotency key was given to a request with another body; give each its own")
             }
+            ScheduleError::Held => formatter.write_str("nothing can be saved at the moment"),
         }
     }
 }
@@ -188,6 +196,7 @@ pub(crate) struct Scheduler {
     exit_is_ordered: bool,
     /// Storage trouble: what waits goes on waiting.
     is_held: bool,
+    schedules: Schedules,
     orders: Vec<Order>,
 }
 
@@ -212,6 +221,7 @@ impl Scheduler {
             shutdown: None,
             exit_is_ordered: false,
             is_held: false,
+            schedules: Schedules::default(),
             orders: Vec::new(),
         };
         scheduler.set_pipelines(pipelines);
@@ -277,6 +287,7 @@ impl Scheduler {
     /// The set of pipelines from now on. Jobs that wait or run keep the definition that they were scheduled with.
     pub(crate) fn replace_pipelines(&mut self, now: Timestamp, pipelines: Pipelines) {
         self.set_pipelines(pipelines);
+        self.load_schedules(now);
         self.advance(now);
     }
 
@@ -356,11 +367,11 @@ impl Scheduler {
         self.advance(now);
     }
 
-    /// When `tick` must be called at the latest, in monotonic milliseconds; `None`: nothing is ever due.
+    /// When `tick` and then `take_due` must be called at the latest, in monotonic milliseconds; `None`: nothing is ever due.
     pub(crate) fn next_deadline(&self) -> Option<i64> {
         let timer = self.timers.first().map(|&(at_ms, _)| at_ms);
         let expiry = self.lanes.values().filter_map(Lane::next_expiry).min();
-        [timer, expiry].into_iter().flatten().min()
+        [timer, expiry, self.next_interval()].into_iter().flatten().min()
     }
 
     /// What is to be done for the calls since the last one.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::definition::Pipeline;
 use crate::job::{Change, IdempotencyKey, JobId, TaskRef};
+use crate::schedule::Due;
 use crate::template::Variables;
 
 /// What the program must do next; in the order given.
@@ -82,6 +83,8 @@ pub(crate) struct ScheduleRequest {
     pub partition: String,
     pub user: String,
     pub key: Option<RequestKey>,
+    /// It is asked for by a schedule.
+    pub due: Option<Due>,
 }
 
 /// The `Idempotency-Key` of a request.

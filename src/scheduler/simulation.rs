@@ -479,6 +479,7 @@ impl World {
             partition: ask.partition.to_owned(),
             user: String::new(),
             key: ask.request_key(),
+            due: None,
         };
         let mut answer = self.scheduler.schedule(self.now, id, request);
         if let Err(ScheduleError::BadVariables(complaints)) = &mut answer {
@@ -622,7 +623,7 @@ fn save(records: &mut BTreeMap<JobId, JobRecord>, order: &Order) {
             records.remove(job).expect("only what is kept is forgotten");
         }
         Order::Save(change) => records
-            .get_mut(&change.job())
+            .get_mut(&change.job().expect("a job's change"))
             .expect("a change of a known job")
             .apply(change),
         Order::StartTask { .. }

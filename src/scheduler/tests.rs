@@ -173,6 +173,7 @@ impl Play {
             partition,
             user: "anna".to_owned(),
             key,
+            due: None,
         };
         let id = job_id(self.last_id);
         match self.scheduler.schedule(self.now, id, request) {
@@ -251,7 +252,7 @@ impl Play {
                     self.records.remove(&job).unwrap();
                 }
                 Order::Save(change) if !matches!(change, Change::DelayOver { .. }) => {
-                    self.records.get_mut(&change.job()).unwrap().apply(&change);
+                    self.records.get_mut(&change.job().unwrap()).unwrap().apply(&change);
                 }
                 // No file holds the end of a delay.
                 Order::Save(_)
@@ -360,6 +361,7 @@ impl Play {
                 ..
             } => format!("{} {}{}", number(*job), status.as_str(), reason(why)),
             Change::Forget { job } => format!("forget {}", number(*job)),
+            Change::Schedule(_) | Change::ForgetSchedule { .. } => unreachable!("no schedules are started here"),
         }
     }
 
@@ -1905,6 +1907,7 @@ fn check_variables(yaml: &str, variables: &Value, expected: &str) {
         partition: String::new(),
         user: String::new(),
         key: None,
+        due: None,
     };
     let now = Timestamp { wall_ms: 0, mono_ms: 0 };
     let answer = scheduler.schedule(now, job_id(1), request);

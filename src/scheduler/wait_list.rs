@@ -164,6 +164,7 @@ impl Scheduler {
             last_error: String::new(),
             idempotency: request.key.map(|key| key.of_job(false)).into_iter().collect(),
             reason: String::new(),
+            due: request.due,
             tasks: task_records(&pipeline),
         };
         for key in &record.idempotency {

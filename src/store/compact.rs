@@ -1,12 +1,12 @@
-//! What a new journal holds: every job as one line, in the order in which they were accepted.
+//! What a new journal holds: every schedule, and every job as one line, in the order in which they were accepted.
 //!
 //! Unaware of when one is written and of what happens meanwhile.
 
 use std::io;
 use std::sync::Arc;
 
-use super::journal::{AROUND_JOB, NewJournal, push_ended, push_payload, push_record};
-use crate::job::JobRecord;
+use super::journal::{AROUND_JOB, NewJournal, push_change, push_ended, push_payload, push_record};
+use crate::job::{Change, JobRecord};
 use crate::read_model::{Content, Image};
 
 /// Written at once: many lines a call, and not much memory.
@@ -15,6 +15,7 @@ const CHUNK: usize = 256 * 1024;
 /// All that the journal holds, at one moment.
 #[derive(Debug)]
 pub(super) struct Snapshot {
+    schedules: Vec<Change>,
     jobs: Vec<Job>,
     /// Lines of kinds that are not known, without their checksums.
     unknown: Arc<[String]>,
@@ -29,6 +30,7 @@ enum Job {
 impl Snapshot {
     pub(super) fn of(image: &Image, unknown: &Arc<[String]>) -> Snapshot {
         Snapshot {
+            schedules: schedules(image).collect(),
             jobs: image
                 .jobs()
                 .map(|entry| match &entry.content {
@@ -42,6 +44,9 @@ impl Snapshot {
 
     pub(super) fn write(&self, to: &mut NewJournal) -> io::Result<()> {
         let mut buffer = Vec::with_capacity(CHUNK);
+        for schedule in &self.schedules {
+            push_change(&mut buffer, schedule);
+        }
         for job in &self.jobs {
             match job {
                 Job::Live(record) => push_record(&mut buffer, record),
@@ -72,8 +77,21 @@ pub(super) fn size(image: &Image, unknown: &[String]) -> u64 {
             Content::Ended(json) => json.len() as u64 + AROUND_JOB,
         })
         .sum();
+    let schedules: u64 = schedules(image)
+        .map(|change| {
+            let mut count = Count(0);
+            serde_json::to_writer(&mut count, &change).expect("changes are made of what JSON can hold");
+            count.0 + 10
+        })
+        .sum();
     // Ten: the checksum, the blank, the newline.
-    jobs + unknown.iter().map(|payload| payload.len() as u64 + 10).sum::<u64>()
+    jobs + schedules + unknown.iter().map(|payload| payload.len() as u64 + 10).sum::<u64>()
+}
+
+fn schedules(image: &Image) -> impl Iterator<Item = Change> {
+    image
+        .schedules()
+        .map(|record| Change::Schedule(Box::new(record.clone())))
 }
 
 /// Counts what is written to it.

@@ -136,11 +136,18 @@ pub(super) fn parse_line(line: &[u8]) -> Option<Line<'_>> {
         "start" | "task" | "fail" | "cancel" | "join" | "end" | "forget" => {
             serde_json::from_str(payload).ok().map(Line::Change)
         }
-        _ => {
-            serde_json::from_str::<IgnoredAny>(payload).ok()?;
-            Some(Line::Unknown { kind, payload })
-        }
+        "schedule" | "forgetSchedule" => match serde_json::from_str(payload) {
+            Ok(change) => Some(Line::Change(change)),
+            // One that says it in another way is kept, as those of other kinds are.
+            Err(_) => parse_unknown(kind, payload),
+        },
+        _ => parse_unknown(kind, payload),
     }
+}
+
+fn parse_unknown<'a>(kind: &'a str, payload: &'a str) -> Option<Line<'a>> {
+    serde_json::from_str::<IgnoredAny>(payload).ok()?;
+    Some(Line::Unknown { kind, payload })
 }
 
 fn parse_job(json: &str) -> Option<Line<'_>> {

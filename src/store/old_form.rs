@@ -184,6 +184,7 @@ fn record(job: OldJob, now_wall_ms: i64) -> Result<JobRecord, String> {
         },
         idempotency: Vec::new(),
         reason: String::new(),
+        due: None,
         tasks,
     };
     if let Some((end_ms, status, reason)) = end {

@@ -15,6 +15,7 @@ use super::old_form::{OLD_FILE, read_old};
 use crate::definition::ON_ERROR;
 use crate::job::{Change, JobId, JobRecord, JobStatus, TaskStatus};
 use crate::read_model::{Content, Image};
+use crate::schedule::ScheduleRecord;
 use crate::scheduler::EndedJob;
 use crate::timestamp::rfc3339;
 
@@ -29,6 +30,7 @@ pub(crate) struct Recovered {
     /// In the order in which they wait.
     pub waiting: Vec<JobRecord>,
     pub ended: Vec<EndedJob>,
+    pub schedules: Vec<ScheduleRecord>,
     /// Tasks that may have left processes: not recorded as ended, of jobs that ran.
     pub leftovers: HashSet<(JobId, String)>,
     /// What a person should know, for the log.
@@ -96,6 +98,7 @@ pub(crate) fn recover(directory: &Path, now_wall_ms: i64) -> io::Result<Recovere
     } = loaded;
     let ended = image.jobs().filter_map(|entry| ended.get(&entry.id).cloned()).collect();
     Ok(Recovered {
+        schedules: image.schedules().cloned().collect(),
         image,
         waiting,
         ended,
@@ -241,8 +244,11 @@ impl Loaded {
 
     /// Applies a line of the journal.
     fn replay(&mut self, change: Change) {
-        let id = change.job();
         self.suspects.close(&self.image);
+        let Some(id) = change.job() else {
+            self.apply(&change);
+            return;
+        };
         let status = self.image.job(id).map(|entry| entry.status);
         match change {
             Change::Job(record) => {
@@ -267,7 +273,9 @@ impl Loaded {
             | Change::Join { .. }
             | Change::DelayOver { .. }
             | Change::End { .. }
-            | Change::Forget { .. } => self.apply(&change),
+            | Change::Forget { .. }
+            | Change::Schedule(_)
+            | Change::ForgetSchedule { .. } => self.apply(&change),
         }
     }
 

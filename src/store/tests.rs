@@ -56,6 +56,7 @@ fn job(number: u64) -> Change {
         last_error: String::new(),
         idempotency: Vec::new(),
         reason: String::new(),
+        due: None,
         tasks: vec![task("build", &[]), task("upload", &["build"])],
     }))
 }

@@ -169,6 +169,7 @@ fn pipeline(task: Task) -> Pipeline {
         timeout: None,
         retention_period_ms: None,
         retention_count: None,
+        schedules: Vec::new(),
         env: Vec::new(),
         tasks: vec![task],
         file_order: vec![0],

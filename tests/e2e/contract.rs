@@ -75,6 +75,7 @@ impl Contract {
         let name = match method {
             "GET" | "HEAD" => "get",
             "POST" => "post",
+            "DELETE" => "delete",
             _ => "another",
         };
         let shared = &self.document["components"]["responses"];

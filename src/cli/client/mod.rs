@@ -191,6 +191,21 @@ impl Client {
         )
     }
 
+    /// When the server's pipelines run by themselves, in its own JSON.
+    pub(crate) fn schedules(&self) -> Result<String, ClientError> {
+        self.ask("GET", "/schedules", b"", Duration::ZERO)
+    }
+
+    /// The server's answer with the id.
+    pub(crate) fn add_schedule(&self, body: &Value) -> Result<String, ClientError> {
+        self.ask("POST", "/schedules", body.to_string().as_bytes(), Duration::ZERO)
+    }
+
+    pub(crate) fn remove_schedule(&self, id: &str) -> Result<(), ClientError> {
+        let target = format!("/schedules?id={}", encode(id));
+        self.ask("DELETE", &target, b"", Duration::ZERO).map(drop)
+    }
+
     /// What the server says about files that it has loaded, in its own JSON.
     pub(crate) fn reload(&self) -> Result<String, ClientError> {
         self.ask("POST", "/pipelines/reload", b"", Duration::ZERO)

@@ -55,6 +55,7 @@ fn file_with(place: Place, key: &str, value: &str) -> String {
     let beside = match key {
         "queue_partition_limit" => "queue_strategy: partitioned_replace, ",
         _ if place == Place::Retry && key != "max" => "max: 1, ",
+        _ if place == Place::Schedule && !matches!(key, "cron" | "every") => "every: 1h, ",
         _ => "",
     };
     let keys = format!("{beside}{key}: {value}");
@@ -65,6 +66,7 @@ fn file_with(place: Place, key: &str, value: &str) -> String {
         Place::OnError => pipeline_text(&format!("on_error: {{{keys}}}")),
         Place::Variable => pipeline_text(&format!("variables: {{v: {{{keys}}}}}")),
         Place::Deduplicate => pipeline_text(&format!("deduplicate: {{{keys}}}")),
+        Place::Schedule => pipeline_text(&format!("schedules: [{{{keys}}}]")),
         Place::Retry => pipeline_text(&format!("tasks: {{t: {{retry: {{{keys}}}}}}}")),
     }
 }
@@ -130,6 +132,9 @@ const VALUES: &[&str] = &[
     "[true]",
     "[[]]",
     "[{}]",
+    "[{every: 5s}]",
+    "[{every: 5s, cron: }, {cron: 30 3 * * 1-5}]",
+    "'@daily'",
     "['<<', '>>']",
     "['{{', '}}']",
     "['<<', '}}']",
@@ -209,7 +214,7 @@ fn both_know_the_same_keys() {
 fn each_place_is_reached() {
     fn reached(value: &Value, places: &mut Vec<Place>) {
         match value {
-            Value::Mapping(place) | Value::Named(_, place) => places.push(*place),
+            Value::Mapping(place) | Value::Named(_, place) | Value::List(place) => places.push(*place),
             Value::Either(values) => values.iter().for_each(|value| reached(value, places)),
             Value::Boolean | Value::Integer { .. } | Value::Word(_) | Value::Shape(_) | Value::Schema(_) => {}
         }
@@ -256,6 +261,10 @@ fn keys_that_do_not_belong_together_are_refused_by_both() {
         "{on_error: {allow_failure: true}}",
         "{on_error: {script: a}, tasks: {on_error: {script: a}}}",
         "{tasks: {a: {allow_failure: true, retry: 1}}}",
+        "{schedules: [{}]}",
+        "{schedules: [{timezone: UTC}]}",
+        "{schedules: [{every: 1h, cron: '@daily'}]}",
+        "{schedules: [{every: 1h}, ~]}",
         "{variables: {a: {required: true, default: b}}}",
         "{variables: {a: {type: integer, default: b}}}",
         "{variables: {a: {type: integer, one_of: [1, b]}}}",
@@ -269,6 +278,7 @@ fn keys_that_do_not_belong_together_are_refused_by_both() {
     for keys in [
         "{queue_strategy: partitioned_replace, queue_partition_limit: 1}",
         "{queue_strategy: append}",
+        "{schedules: [{every: 1h, cron: , catch_up: one, partition: 1, timezone: UTC}, {cron: '@daily', variables: {a: [1]}}]}",
         "{queue_strategy: , queue_partition_limit: }",
         "{queue_strategy: replace, queue_limit: 0}",
         "{queue_limit: 0, start_delay: 0s}",

@@ -216,6 +216,7 @@ impl Shape {
             timeout: self.timeout_ms.map(TimeLimit::for_tests),
             retention_period_ms: self.retention_period_ms,
             retention_count: self.retention_count,
+            schedules: Vec::new(),
             env: Vec::new(),
             tasks,
             file_order: self.file_order.clone(),

@@ -61,7 +61,7 @@ impl Asking<'_> {
 #[test]
 fn each_documented_answer_can_be_had() {
     let space = TestSpace::new(&format!(
-        "pipelines: {{quick: {{tasks: {{say: {{script: [echo hello]}}}}}}, typed: {{variables: {{n: {{type: integer}}}}}}, \
+        "pipelines: {{quick: {{schedules: [{{every: 1h}}], tasks: {{say: {{script: [echo hello]}}}}}}, typed: {{variables: {{n: {{type: integer}}}}}}, \
          slow: {{tasks: {{wait: {{script: ['{WAIT_FOR_GO}']}}}}}}}}"
     ));
     let server = space.serve();
@@ -141,6 +141,20 @@ fn each_documented_answer_can_be_had() {
     asking.ask("POST", &format!("/job/cancel?id={slow}"), "", "", 200);
     server.ended(&slow);
     asking.ask("POST", &format!("/job/forget?id={slow}"), "", "", 200);
+    asking.ask("GET", "/schedules", "", "", 200);
+    let of_file = server.get("/schedules").json()["schedules"][0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let added = json!({"pipeline": "quick", "cron": "@daily", "timezone": null, "catch_up": "one", "variables": {}});
+    asking.ask("POST", "/schedules", "", &added.to_string(), 201);
+    let listed = server.get("/schedules").json();
+    let listed = listed["schedules"].as_array().unwrap();
+    let added = listed.iter().find(|schedule| schedule["source"] == "api").unwrap();
+    asking.ask("DELETE", &format!("/schedules?id={of_file}"), "", "", 409);
+    asking.ask("DELETE", &format!("/schedules?id={UNKNOWN}"), "", "", 404);
+    let added = format!("/schedules?id={}", added["id"].as_str().unwrap());
+    asking.ask("DELETE", &added, "", "", 200);
     space.write("pipelines.yml", "pipelines: [a]");
     asking.ask("POST", "/pipelines/reload", "", "", 400);
     let mut missing = BTreeSet::new();

@@ -5,6 +5,7 @@ mod history;
 mod keys;
 mod log_limits;
 mod retries;
+mod schedules;
 mod stopping;
 mod timeouts;
 mod variables;

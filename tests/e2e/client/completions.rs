@@ -61,7 +61,7 @@ fn bash_offers_what_may_follow() {
     let id = server.schedule("deploy");
     server.ended(&id);
     for (line, expected) in [
-        ("prunner schedu", &["schedule"][..]),
+        ("prunner schedu", &["schedule", "schedules"][..]),
         ("prunner schedule --fo", &["--follow"]),
         ("prunner graph --format ", &["text", "dot", "mermaid"]),
         ("prunner graph --format=m", &["mermaid"]),

@@ -77,7 +77,7 @@ fn findings_are_json_where_that_is_wanted() {
     let text = "pipelines.yml: task `a` of pipeline `p` depends on `b`, which is not defined";
     assert_eq!(
         findings,
-        &json!({"files": 1, "pipelines": 0, "warnings": [], "errors": [
+        &json!({"files": 1, "pipelines": 0, "warnings": [], "schedules": [], "errors": [
             {"file": "pipelines.yml", "pipeline": "p", "task": "a", "text": text}]})
     );
     space.write(
