@@ -2,6 +2,7 @@
 //! than before.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +18,7 @@ use crate::{census, in_shell, rounds, seed};
 
 const PIPELINES: &str = "
 pipelines:
-  quick: {retention_count: 20, queue_limit: 50, tasks: {a: {script: [echo done]}}}
+  quick: {retention_count: 500, queue_limit: 50, tasks: {a: {script: [echo done]}}}
   talkative: {tasks: {a: {script: [head -c 20000000 /dev/zero | tr '\\0' x]}}}
   endless: {tasks: {a: {script: [exec sleep 1000]}}}
 ";
@@ -153,6 +154,32 @@ impl Good<'_> {
     }
 }
 
+struct Latency {
+    count: usize,
+    p50: Duration,
+    p99: Duration,
+    worst: Duration,
+}
+
+impl Latency {
+    fn of(mut times: Vec<Duration>) -> Latency {
+        times.sort();
+        Latency {
+            count: times.len(),
+            p50: times[times.len() / 2],
+            p99: times[times.len() * 99 / 100],
+            worst: *times.last().unwrap(),
+        }
+    }
+}
+
+impl fmt::Display for Latency {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Latency { count, p50, p99, worst } = self;
+        write!(formatter, "{count}, p50 {p50:.1?}, p99 {p99:.1?}, worst {worst:.1?}")
+    }
+}
+
 /// Threads, descriptors and resident memory in KiB.
 type Counts = (usize, usize, u64);
 
@@ -208,6 +235,8 @@ fn a_good_client_is_served_among_hundreds_of_hostile_ones() {
                     .name(kind.name.to_owned())
                     .stack_size(256 << 10)
                     .spawn_scoped(scope, move || {
+                        // Elsewhere they have machines of their own: what they compute is not taken from the server.
+                        rustix::process::nice(19).unwrap();
                         // They come one after the other, as far as a crowd does.
                         hostile.stop.wait(Duration::from_millis(2 * number));
                         hostile.run(kind)
@@ -246,20 +275,20 @@ fn a_good_client_is_served_among_hundreds_of_hostile_ones() {
         after = counts(&server);
         (after.0 <= before.0 && after.1 <= before.1).then_some(())
     });
-    let mut times: Vec<Duration> = measured.iter().flat_map(|measured| measured.times.clone()).collect();
-    times.sort();
-    let p99 = times[times.len() * 99 / 100];
+    let times = measured.iter().map(|measured| measured.times.clone());
+    let (keeping, connecting, all) = (
+        Latency::of(times.clone().next().unwrap()),
+        Latency::of(times.clone().nth(1).unwrap()),
+        Latency::of(times.flatten().collect()),
+    );
     #[expect(clippy::print_stdout, reason = "the figures are what a long run is made for")]
     {
         println!(
-            "torture: {clients} hostile clients of {} kinds, {attempts} attempts; {} good requests, {} times refused for want of a place, p50 {:?}, \
-             p99 {p99:?}, worst {:?}, {} on a connection closed while idle; threads, descriptors, KiB before {before:?}, at \
-             most {peak:?}, after {after:?} (SEED={seed})",
+            "torture: {clients} hostile clients of {} kinds, {attempts} attempts; good requests: {all}; with a connection \
+             kept: {keeping}; with one for each: {connecting}; {} times refused for want of a place, {} on a connection closed \
+             while idle; threads, descriptors, KiB before {before:?}, at most {peak:?}, after {after:?} (SEED={seed})",
             KINDS.len(),
-            times.len(),
             measured.iter().map(|measured| measured.refused).sum::<usize>(),
-            times[times.len() / 2],
-            times.last().unwrap(),
             measured.iter().map(|measured| measured.repeated).sum::<usize>(),
         );
     }
@@ -268,7 +297,11 @@ fn a_good_client_is_served_among_hundreds_of_hostile_ones() {
     let kept = after.2.saturating_sub(before.2);
     assert!(kept < MOST_KIB_KEPT, "{kept} KiB more than before");
     if rounds().is_some() {
-        assert!(p99 < P99, "the slowest hundredth of the good requests took {p99:?}");
+        assert!(
+            all.p99 < P99,
+            "the slowest hundredth of the good requests took {:?}",
+            all.p99
+        );
     }
     assert_eq!(server.stop(), Some(0));
 }
