@@ -30,7 +30,7 @@ use crate::service_manager::{self, Watchdog};
 use crate::store::{self, DataDirectory, OpenError, Recovered, Store};
 use crate::task::{Followers, Mark, Settings, Workers, kill_leftovers};
 use crate::wall_timer::WallTimer;
-use crate::{environment, log, open_files, process_one, reload, signals};
+use crate::{environment, log, open_files, process_one, reload, signals, task};
 
 /// How long what an earlier prunner left running may take to die.
 const LEFTOVER_PATIENCE: Duration = Duration::from_secs(5);
@@ -105,6 +105,9 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
     let directory = data_directory(config)?;
     if let Some(complaint) = open_files::complaint(config.max_tasks) {
         log::warning(&complaint, &[]);
+    }
+    if let Some(complaint) = task::complaint() {
+        log::warning(complaint, &[]);
     }
     let (events, receiver) = unbounded::<Event>();
     let reloader = Arc::new(Reloader::new(search, Box::new(asker(&events))));

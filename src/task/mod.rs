@@ -107,6 +107,15 @@ pub(crate) fn log_path(logs: &Path, job: JobId, task: &str, stream: StreamKind) 
         .join(format!("{task}-{}.log", stream.as_str()))
 }
 
+/// A sentence about what is done without, where there is no `/proc`.
+pub(crate) fn complaint() -> Option<&'static str> {
+    let is_blind = group::ProcessTable::open().is_none();
+    is_blind.then_some(
+        "there is no `/proc`: what an earlier prunner left running is not looked for, and what a stopped task leaves in \
+         the background is killed without a grace",
+    )
+}
+
 /// A panic elsewhere must not keep tasks from being stopped: what is behind these locks is whole at every moment.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
