@@ -166,6 +166,89 @@ fn the_first_job_runs_as_written() {
     assert!(text.contains(r#""status":"succeeded""#), "{text}");
 }
 
+/// The commands of console blocks, each with what stands below it.
+fn transcripts(name: &str) -> Vec<(String, String)> {
+    let consoles = blocks(name).into_iter().filter(|(kind, _)| kind == "console");
+    let mut found: Vec<(String, String)> = Vec::new();
+    for (_, text) in consoles {
+        for line in text.lines() {
+            match (line.strip_prefix("$ "), found.last_mut()) {
+                (Some(command), _) => found.push((command.to_owned(), String::new())),
+                (None, Some((_, shown))) => *shown += &format!("{line}\n"),
+                (None, None) => panic!("a block begins with a command: {text}"),
+            }
+        }
+    }
+    found
+}
+
+/// Without what differs each time: ids, times, and how wide a column is for them.
+fn plain(text: &str) -> String {
+    let words = text.lines().map(|line| {
+        let words = line.split_ascii_whitespace().map(|word| {
+            let bare = word.trim_matches([',', '`']);
+            let is_id = bare.len() == 36 && bare.matches('-').count() == 4;
+            let is_time = bare.starts_with(|first: char| first.is_ascii_digit())
+                && (bare.ends_with('s') || bare.contains(['-', ':']));
+            // Winter time and summer time.
+            let is_zone = ["CET", "CEST"].contains(&bare);
+            if is_id || is_time || is_zone { "…" } else { word }
+        });
+        words.collect::<Vec<_>>().join(" ")
+    });
+    words.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn what_comes_through_a_pipe_is_what_the_readme_shows() {
+    let space = space_with("pipelines.example.yml");
+    space.write("pipelines.example.yml", &read("pipelines.example.yml"));
+    let server = space.serve();
+    let piped = transcripts("README.md")
+        .into_iter()
+        .filter(|(command, _)| command.ends_with("| cat"));
+    let mut checked = 0;
+    for (command, shown) in piped {
+        let output = shell(&space, &command, &server.address, &[]);
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), shown, "{command}");
+        checked += 1;
+    }
+    assert_eq!(checked, 2);
+}
+
+#[test]
+fn the_commands_print_what_the_document_shows() {
+    let space = space_with("pipelines.example.yml");
+    let server = space.serve();
+    let run = |script: &str| shell(&space, script, &server.address, &[]);
+    for _ in 0..2 {
+        check(&run("prunner schedule release --var release=42 --wait"), 0, "");
+    }
+    let listed = check(&run("prunner jobs --limit 1"), 0, "");
+    let id = listed.lines().nth(1).unwrap().split(' ').next().unwrap();
+    let transcripts = transcripts("docs/command-line.md");
+    let shown_id = transcripts
+        .iter()
+        .find_map(|(command, _)| command.strip_prefix("prunner job "))
+        .unwrap();
+    let mut job = String::new();
+    for (command, shown) in &transcripts {
+        if let Some(assignment) = command.strip_suffix("; prunner wait \"$job\"") {
+            job = format!("{assignment}; prunner wait \"$job\" 2>/dev/null; ");
+        }
+        let command = command.replace(shown_id, id);
+        let script = if command.contains("\"$job\"") && !command.starts_with("job=") {
+            format!("{job}{command} 2>&1")
+        } else {
+            format!("{{ {command}; }} 2>&1")
+        };
+        let output = run(&script);
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(plain(&printed), plain(shown), "{command}");
+    }
+    assert!(transcripts.len() > 10, "{transcripts:?}");
+}
+
 #[test]
 fn the_commands_run_as_written() {
     let space = space_with("pipelines.example.yml");
