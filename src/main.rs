@@ -33,6 +33,7 @@ mod health;
 mod http;
 mod job;
 mod main_loop;
+mod metrics;
 mod open_files;
 mod process_one;
 mod read_model;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::job::{Change, JobId, JobRecord, JobStatus};
+use crate::metrics::JobCounts;
 use crate::schedule::{Due, ScheduleId, ScheduleRecord};
 use crate::scheduler::PipelineView;
 use crate::waker::Waker;
@@ -30,6 +31,7 @@ pub(crate) struct Image {
     next_number: u64,
     pipelines: Arc<[PipelineView]>,
     schedules: BTreeMap<ScheduleId, ScheduleRecord>,
+    counts: JobCounts,
     /// Counts the changes.
     revision: u64,
 }
@@ -72,6 +74,9 @@ impl Content {
 impl Image {
     /// A job as it ended, from a file.
     pub(crate) fn insert_ended(&mut self, id: JobId, pipeline: Arc<str>, status: JobStatus, json: Arc<str>) {
+        if let Some(before) = self.numbers.get(&id).and_then(|number| self.jobs.get(number)) {
+            self.counts.leave(&before.pipeline, before.status);
+        }
         self.insert(Entry {
             id,
             pipeline,
@@ -103,6 +108,8 @@ impl Image {
                 if let Some(due) = record.due {
                     self.note_due(due);
                 }
+                let before = self.job(record.id).map(|entry| entry.status);
+                self.counts.put(before, record);
                 self.insert(Entry {
                     id: record.id,
                     pipeline: Arc::clone(&record.pipeline),
@@ -115,8 +122,9 @@ impl Image {
                 });
             }
             Change::Forget { job } => {
-                if let Some(number) = self.numbers.remove(job) {
-                    self.jobs.remove(&number);
+                let number = self.numbers.remove(job);
+                if let Some(entry) = number.and_then(|number| self.jobs.remove(&number)) {
+                    self.counts.leave(&entry.pipeline, entry.status);
                 }
             }
             Change::Start { job, .. }
@@ -153,6 +161,7 @@ impl Image {
         live.json = OnceLock::new();
         live.record.apply(change);
         entry.revision = self.revision;
+        self.counts.change(entry.status, &live.record);
         entry.status = live.record.status;
         if entry.status.has_ended() {
             let json = live.record.to_json().into();
@@ -183,8 +192,23 @@ impl Image {
         self.schedules.values()
     }
 
+    pub(crate) fn counts(&self) -> &JobCounts {
+        &self.counts
+    }
+
     pub(crate) fn revision(&self) -> u64 {
         self.revision
+    }
+
+    fn show_pipelines(&mut self, pipelines: Arc<[PipelineView]>) {
+        // They are shown anew whenever a job starts or ends, and are others after a reload alone.
+        let before = self.pipelines.iter().map(|view| &view.pipeline);
+        let now = pipelines.iter().map(|view| &view.pipeline);
+        if !before.eq(now.clone()) {
+            self.counts.define(now);
+        }
+        self.pipelines = pipelines;
+        self.revision += 1;
     }
 }
 
@@ -208,8 +232,7 @@ impl ReadModel {
             image.apply(change);
         }
         if let Some(pipelines) = pipelines {
-            image.pipelines = pipelines;
-            image.revision += 1;
+            image.show_pipelines(pipelines);
         }
         drop(image);
         let watchers = self.watchers();
@@ -223,6 +246,11 @@ impl ReadModel {
         {
             waker.wake();
         }
+    }
+
+    /// Counts what happens from now on, and these jobs, which were found not to have ended and did so by that.
+    pub(crate) fn begin_counting(&self, ended: &[(Arc<str>, JobStatus)]) {
+        self.write().counts.begin(ended);
     }
 
     /// Wakes `waker` at every change of the job from now on, until the watch is dropped.
@@ -298,5 +326,50 @@ mod tests {
         assert!(content().json().contains(r#""status":"running""#));
         // Once for all who ask.
         assert!(Arc::ptr_eq(&content().json(), &content().json()));
+    }
+
+    /// Waiting, running and ended jobs of the one pipeline that the counts know of.
+    #[track_caller]
+    fn check_counts(image: &Image, expected: [u64; 3]) {
+        let shown = image.counts().shown();
+        let [of] = &shown[..] else {
+            panic!("{shown:?}");
+        };
+        let ended = JobStatus::ALL.iter().map(|status| of.ended(*status)).sum();
+        assert_eq!([of.waiting, of.running, ended], expected);
+    }
+
+    #[test]
+    fn jobs_are_counted_however_they_come_and_go() {
+        let record = |status: &str| -> JobRecord {
+            serde_json::from_value(serde_json::json!({
+                "id": Uuid::from_u128(1), "pipeline": "p", "createdMs": 0, "place": 0, "status": status, "tasks": [],
+            }))
+            .unwrap()
+        };
+        let waiting = Change::Job(Box::new(record("waiting")));
+        let job = waiting.job().unwrap();
+        let mut image = Image::default();
+        image.apply(&waiting);
+        check_counts(&image, [1, 0, 0]);
+        // It has a new definition.
+        image.apply(&waiting);
+        check_counts(&image, [1, 0, 0]);
+        image.apply(&Change::Start { job, start_ms: 0 });
+        check_counts(&image, [0, 1, 0]);
+        image.apply(&Change::End {
+            job,
+            end_ms: 0,
+            status: JobStatus::Failed,
+            reason: String::new(),
+        });
+        check_counts(&image, [0, 0, 1]);
+        image.apply(&Change::Forget { job });
+        check_counts(&image, [0, 0, 1]);
+        // One that has started by the time when it is known.
+        image.apply(&Change::Job(Box::new(record("running"))));
+        check_counts(&image, [0, 1, 1]);
+        image.insert_ended(job, "p".into(), JobStatus::Failed, "{}".into());
+        check_counts(&image, [0, 0, 1]);
     }
 }

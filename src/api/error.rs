@@ -13,6 +13,7 @@ use super::auth;
 use super::exchange::{BadRequest, Response};
 use super::reply;
 use crate::log;
+use crate::metrics::Meters;
 use crate::reason::reason;
 use crate::scheduler::ScheduleError;
 
@@ -59,6 +60,41 @@ pub(super) enum Error {
     Internal,
 }
 
+/// All of them, for whoever counts them: what was never there can't be seen to grow.
+pub(super) const CODES: [&str; 31] = [
+    "already_ended",
+    "bad_definition",
+    "bad_json",
+    "bad_request",
+    "bad_schedule",
+    "bad_variables",
+    "body_too_large",
+    "busy",
+    "duplicate",
+    "head_too_large",
+    "idempotency_key_reused",
+    "internal",
+    "invalid_job_id",
+    "invalid_schedule_id",
+    "invalid_task_name",
+    "job_not_found",
+    "method_not_allowed",
+    "not_ended",
+    "not_found",
+    "queue_disabled",
+    "queue_full",
+    "range_not_satisfiable",
+    "request_timeout",
+    "schedule_from_file",
+    "schedule_not_found",
+    "shutting_down",
+    "storage",
+    "task_not_found",
+    "too_many_schedules",
+    "unauthorized",
+    "unknown_pipeline",
+];
+
 impl Error {
     /// A failure that only the operator can do something about: the log has its cause, the client does not.
     pub(super) fn internal(what: &str, cause: &io::Error) -> Error {
@@ -66,7 +102,13 @@ impl Error {
         Error::Internal
     }
 
-    pub(super) fn to_response(&self) -> Response {
+    /// The answer, which is counted.
+    pub(super) fn refuse(&self, meters: &Meters) -> Response {
+        meters.count_refusal(self.code());
+        self.to_response()
+    }
+
+    fn to_response(&self) -> Response {
         if let Error::Token(refusal) = self {
             return reply::text(401, refusal.text())
                 .with_header(reply::header("WWW-Authenticate", &refusal.challenge()));

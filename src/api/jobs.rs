@@ -17,6 +17,7 @@ use super::reply::{self, Chain};
 use crate::definition::{duration, shown};
 use crate::health::Health;
 use crate::job::{JobId, JobStatus};
+use crate::metrics::Meters;
 use crate::read_model::{Content, Entry, ReadModel, Watch};
 use crate::scheduler::PipelineView;
 use crate::waker::Waker;
@@ -189,6 +190,7 @@ pub(super) fn detail(api: &Api, head: &Head, query: &Query) -> Result<Answer, Er
         watch: api.parts.model.watch(id, waker),
         model: Arc::clone(&api.parts.model),
         health: Arc::clone(&api.parts.health),
+        meters: Arc::clone(&api.parts.meters),
         id,
         known,
         deadline: Instant::now() + wait,
@@ -249,6 +251,7 @@ struct Detail {
     watch: Watch,
     model: Arc<ReadModel>,
     health: Arc<Health>,
+    meters: Arc<Meters>,
     id: JobId,
     known: Known,
     deadline: Instant,
@@ -266,7 +269,7 @@ impl Later for Detail {
     fn answer(&mut self) -> Option<Response> {
         let is_last_chance = Instant::now() >= self.deadline || self.health.is_ending();
         let Some(look) = Look::at(&self.model, self.id) else {
-            return Some(Error::UnknownJob.to_response());
+            return Some(Error::UnknownJob.refuse(&self.meters));
         };
         let is_news = look.status.has_ended() || !self.known.tags.is_empty() && !self.known.has(&look);
         // What a cache would add to the request unasked would end its wait.

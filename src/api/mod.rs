@@ -15,6 +15,7 @@
 //! jobs.rs       jobs and pipelines
 //! logs.rs       what tasks print
 //! tails.rs      the end of that as JSON
+//! metrics.rs    numbers for whoever watches
 //! openapi.rs    all of this for programs
 //! error.rs      what is answered instead: texts, codes, statuses
 //! reply.rs      responses
@@ -29,6 +30,7 @@ pub(crate) mod exchange;
 mod guard;
 mod jobs;
 mod logs;
+mod metrics;
 mod openapi;
 mod query;
 mod reply;
@@ -54,6 +56,7 @@ use self::query::Query;
 use crate::definition::Complaint;
 use crate::health::{Health, Refusal};
 use crate::job::{JobId, JobStatus};
+use crate::metrics::Meters;
 use crate::read_model::ReadModel;
 use crate::reload::{self, Reloader};
 use crate::requests::Request;
@@ -72,6 +75,7 @@ pub(crate) struct Parts {
     /// The directory of the logs.
     pub logs: PathBuf,
     pub reloader: Arc<Reloader>,
+    pub meters: Arc<Meters>,
     /// Hands a request to the main loop.
     pub ask: Box<dyn Fn(Request) + Send + Sync>,
     /// Milliseconds since 1970.
@@ -128,6 +132,7 @@ impl Verb {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     Health,
+    Metrics,
     Openapi,
     Pipelines,
     Jobs,
@@ -166,7 +171,7 @@ const fn route(verb: Verb, path: &'static str, action: Action) -> Route {
 }
 
 /// The routes of a path are all open or none is.
-const ROUTES: [Route; 14] = [
+const ROUTES: [Route; 15] = [
     Route {
         open: true,
         ..route(Verb::Get, "/health", Action::Health)
@@ -179,6 +184,7 @@ const ROUTES: [Route; 14] = [
         trailing_slash: true,
         ..route(Verb::Get, "/pipelines", Action::Pipelines)
     },
+    route(Verb::Get, "/metrics", Action::Metrics),
     route(Verb::Get, "/pipelines/jobs", Action::Jobs),
     route(Verb::Post, "/pipelines/schedule", Action::Schedule),
     route(Verb::Post, "/pipelines/reload", Action::Reload),
@@ -270,6 +276,7 @@ impl Api {
         let query = || Query::parse(&head.query);
         match route.action {
             Action::Health => Ok(self.health()),
+            Action::Metrics => Ok(metrics::page(self)),
             Action::Openapi => Ok(openapi::document()),
             Action::Pipelines => Ok(jobs::pipelines(self)),
             Action::Jobs => jobs::list(self, head, &query()?),
@@ -395,19 +402,19 @@ fn texts(complaints: &[Complaint]) -> Vec<String> {
 
 impl Service for Api {
     fn refuse(&self, head: &Head) -> Option<Response> {
-        self.admit(head).err().map(|error| error.to_response())
+        self.admit(head).err().map(|error| error.refuse(&self.parts.meters))
     }
 
     fn handle(&self, head: &Head, body: &[u8]) -> Answer {
         self.answer(head, body)
-            .unwrap_or_else(|error| Answer::Ready(error.to_response()))
+            .unwrap_or_else(|error| Answer::Ready(error.refuse(&self.parts.meters)))
     }
 
     fn bad_request(&self, why: &BadRequest) -> Response {
-        Error::Unreadable(why.clone()).to_response()
+        Error::Unreadable(why.clone()).refuse(&self.parts.meters)
     }
 
     fn internal_error(&self) -> Response {
-        Error::Internal.to_response()
+        Error::Internal.refuse(&self.parts.meters)
     }
 }

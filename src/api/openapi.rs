@@ -19,6 +19,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::api::error::CODES;
     use crate::api::{ROUTES, Verb};
     use crate::definition::variables::VariableKind;
     use crate::job::JobStatus;
@@ -87,6 +88,7 @@ mod tests {
             let body = body.split("\n    }\n\n").next().unwrap();
             known.extend(between(body, "=> \"", "\""));
         }
+        assert_eq!(BTreeSet::from(CODES), known);
         // It is plain text.
         assert!(known.remove("unauthorized"));
         let document = document();

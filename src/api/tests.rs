@@ -161,6 +161,7 @@ impl World {
             followers: Followers::new(),
             logs: directory.path().join("logs"),
             reloader: Arc::new(Reloader::new(search, Box::new(ask.clone()))),
+            meters: Arc::default(),
             ask: Box::new(ask),
             now_wall_ms: Box::new(|| NOW_MS),
         });
@@ -312,6 +313,7 @@ fn every_route_has_its_methods_and_needs_a_token() {
     let get = [
         "/health",
         "/openapi.json",
+        "/metrics",
         "/pipelines",
         "/pipelines/",
         "/pipelines/jobs",

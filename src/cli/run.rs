@@ -140,6 +140,7 @@ pub(crate) fn run(config: &Config, arguments: &RunArguments, variable: GetVariab
         shell: config.shell.clone(),
         log_limit: config.log_limit,
         environment,
+        meters: Arc::default(),
     };
     let exits = events.clone();
     let report = Box::new(move |task, exit| drop(exits.send(Event::TaskExited { task, exit })));
@@ -299,6 +300,7 @@ impl Kept {
             directory: self.directory,
             model: Arc::new(ReadModel::new(self.recovered.image)),
             health: Arc::new(Health::default()),
+            meters: Arc::default(),
             journal: self.recovered.journal,
         };
         let trouble = move |is_troubled| drop(events.send(Event::StorageTroubled(is_troubled)));

@@ -20,6 +20,7 @@ use crate::definition::{self, Search};
 use crate::health::Health;
 use crate::http::{self, Server};
 use crate::main_loop::{Event, MainLoop, Purpose, Release};
+use crate::metrics::Meters;
 use crate::read_model::ReadModel;
 use crate::reason::reason;
 use crate::reload::Reloader;
@@ -131,6 +132,7 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
     let logs = data.join("logs");
     let model = Arc::new(ReadModel::new(recovered.image));
     let health = Arc::new(Health::default());
+    let meters = Arc::new(Meters::default());
     let followers = Followers::new();
     let settings = Settings {
         logs: Some(logs.clone()),
@@ -139,6 +141,7 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
         shell: config.shell.clone(),
         log_limit: config.log_limit,
         environment,
+        meters: Arc::clone(&meters),
     };
     let exits = events.clone();
     let report = Box::new(move |task, exit| drop(exits.send(Event::TaskExited { task, exit })));
@@ -164,6 +167,7 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
             directory,
             model: Arc::clone(&model),
             health: Arc::clone(&health),
+            meters: Arc::clone(&meters),
             journal: recovered.journal,
         },
         {
@@ -184,12 +188,14 @@ pub(super) fn run(config: &Config) -> Result<Status, Failure> {
         followers,
         logs,
         reloader,
+        meters,
         ask: Box::new(asker(&events)),
         now_wall_ms: Box::new(wall_ms),
     });
     // Else who asks before the first turn of the loop would be told that there are none.
     let shown = scheduler.pipeline_views();
     model.publish(&[], Some(Arc::from(shown.as_slice())));
+    model.begin_counting(&recovered.ended_now);
     let kill_grace = Duration::from_millis(u64::try_from(config.kill_grace_ms).unwrap_or(0));
     let main_loop = MainLoop {
         clock,

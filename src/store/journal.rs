@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
@@ -243,8 +244,9 @@ impl Journal {
         self.is_broken = true;
     }
 
-    /// Appends whole lines. Where that fails, the file is as it was, or broken.
-    pub(super) fn append(&mut self, lines: &[u8], sync: bool) -> io::Result<()> {
+    /// Appends whole lines, and returns how long the sync took, where there was one. Where that fails, the file is as it
+    /// was, or broken.
+    pub(super) fn append(&mut self, lines: &[u8], sync: bool) -> io::Result<Option<Duration>> {
         assert!(
             !self.is_broken,
             "a broken journal is replaced before anything is written"
@@ -256,12 +258,15 @@ impl Journal {
             let _ = self.cut_back();
             return Err(error);
         }
-        if sync && let Err(error) = self.file.sync_data().and_then(|()| self.check_name()) {
+        let begun = sync.then(Instant::now);
+        let synced = if sync { self.file.sync_data() } else { Ok(()) };
+        let took = begun.map(|begun| begun.elapsed());
+        if sync && let Err(error) = synced.and_then(|()| self.check_name()) {
             self.is_broken = true;
             return Err(error);
         }
         self.length += lines.len() as u64;
-        Ok(())
+        Ok(took)
     }
 
     /// Somebody who cleans up may delete it while it is used; then what is written here is lost at the end.

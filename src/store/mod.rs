@@ -34,6 +34,7 @@ use std::thread::{Builder, JoinHandle};
 use crossbeam_channel::{Sender, unbounded};
 
 use crate::health::Health;
+use crate::metrics::Meters;
 use crate::read_model::ReadModel;
 use crate::scheduler::PipelineView;
 use worker::{Message, Worker};
@@ -62,6 +63,7 @@ pub(crate) struct Parts {
     /// Shows what was recovered.
     pub model: Arc<ReadModel>,
     pub health: Arc<Health>,
+    pub meters: Arc<Meters>,
 }
 
 /// Where batches go.

@@ -31,6 +31,8 @@ pub(crate) struct Recovered {
     pub waiting: Vec<JobRecord>,
     pub ended: Vec<EndedJob>,
     pub schedules: Vec<ScheduleRecord>,
+    /// How the jobs ended that had not, by their pipelines.
+    pub ended_now: Vec<(Arc<str>, JobStatus)>,
     /// Tasks that may have left processes: not recorded as ended, of jobs that ran.
     pub leftovers: HashSet<(JobId, String)>,
     /// What a person should know, for the log.
@@ -81,11 +83,14 @@ pub(crate) fn recover(directory: &Path, now_wall_ms: i64) -> io::Result<Recovere
             "{suspected} jobs that seem to wait may have run; they are shown as interrupted, so that none runs twice"
         ));
     }
+    let mut ended_now = Vec::with_capacity(ends.len());
     for change in ends {
         if !loaded.journal.is_rewritten {
             loaded.journal.changes.push(change.clone());
         }
         loaded.apply(&change);
+        let entry = change.job().and_then(|job| loaded.image.job(job));
+        ended_now.extend(entry.map(|entry| (Arc::clone(&entry.pipeline), entry.status)));
     }
     let mut waiting: Vec<JobRecord> = live(&loaded.image).cloned().collect();
     waiting.sort_by_key(|record| record.place);
@@ -102,6 +107,7 @@ pub(crate) fn recover(directory: &Path, now_wall_ms: i64) -> io::Result<Recovere
         image,
         waiting,
         ended,
+        ended_now,
         leftovers,
         messages,
         journal,

@@ -168,6 +168,7 @@ impl Bed {
             journal: recovered.journal,
             model: Arc::clone(&model),
             health: Arc::default(),
+            meters: Arc::default(),
         };
         let store = Store::start(parts, move |release| sender.send(release).unwrap(), |_| {}).unwrap();
         (store, model, releases)
@@ -638,6 +639,7 @@ fn worker(bed: &Bed) -> (Worker<u32>, Arc<ReadModel>, Arc<Health>, Receiver<u32>
         journal: recovered.journal,
         model: Arc::clone(&model),
         health: Arc::clone(&health),
+        meters: Arc::default(),
     };
     let release = Box::new(move |release| told.send(release).unwrap());
     let trouble = Box::new(move |is_troubled| trouble_told.send(1000 + u32::from(is_troubled)).unwrap());

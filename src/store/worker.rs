@@ -19,6 +19,7 @@ use super::journal::{JOURNAL, Journal, NewJournal, Room, push_change, remove_unf
 use super::{Batch, Change, DataDirectory, Parts};
 use crate::health::Health;
 use crate::log;
+use crate::metrics::Meters;
 use crate::read_model::ReadModel;
 use crate::reason::reason;
 
@@ -41,6 +42,7 @@ pub(super) struct Worker<R> {
     pub(super) journal: Journal,
     model: Arc<ReadModel>,
     health: Arc<Health>,
+    meters: Arc<Meters>,
     release: Box<dyn FnMut(R) + Send>,
     trouble: Box<dyn Fn(bool) + Send>,
     sender: Sender<Message<R>>,
@@ -79,6 +81,7 @@ impl<R: Send + 'static> Worker<R> {
             journal: state,
             model,
             health,
+            meters,
         } = parts;
         let path = &directory.path;
         remove_unfinished(path)?;
@@ -102,6 +105,7 @@ impl<R: Send + 'static> Worker<R> {
             journal,
             model,
             health,
+            meters,
             release,
             trouble,
             sender,
@@ -200,7 +204,11 @@ impl<R: Send + 'static> Worker<R> {
                 log::warning("the journal is written anew", &[("reason", &reason(&error))]);
                 self.rewrite()
             }
-            appended => appended,
+            Ok(Some(took)) => {
+                self.meters.syncs.observe(took);
+                Ok(())
+            }
+            appended => appended.map(|_| ()),
         }
     }
 

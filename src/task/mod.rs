@@ -37,6 +37,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::job::{JobId, TaskRef};
+use crate::metrics::Meters;
 
 pub(crate) use follow::{Follower, Followers};
 pub(crate) use leftovers::kill_leftovers;
@@ -60,6 +61,8 @@ pub(crate) struct Settings {
     pub log_limit: u64,
     /// What tasks begin with: no secret in it.
     pub environment: Vec<(OsString, OsString)>,
+    /// Are told how many tasks run and how much they print.
+    pub meters: Arc<Meters>,
 }
 
 /// By what the processes of a task are found after a crash.

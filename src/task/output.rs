@@ -28,6 +28,7 @@ use super::follow::Followers;
 use super::{Observer, Settings, StreamKind, lock, log_path};
 use crate::definition::bounds::NO_LIMIT;
 use crate::job::TaskRef;
+use crate::metrics::Meters;
 use crate::reason::reason;
 use crate::waker::Waker;
 
@@ -358,6 +359,7 @@ struct Log {
     task: TaskRef,
     stream: StreamKind,
     followers: Arc<Followers>,
+    meters: Arc<Meters>,
 }
 
 impl Log {
@@ -381,6 +383,7 @@ impl Log {
             task,
             stream,
             followers: Arc::clone(followers),
+            meters: Arc::clone(&settings.meters),
         }
     }
 
@@ -435,6 +438,7 @@ impl Log {
                 self.why = format!("failed to write `{}`: {}", path.display(), reason(&error));
             }
             if written > 0 {
+                self.meters.count_log_bytes(self.stream as usize, written);
                 self.followers.notify(self.task, self.stream);
             }
         }
@@ -591,6 +595,7 @@ mod tests {
             shell: Vec::new(),
             log_limit: NO_LIMIT,
             environment: Vec::new(),
+            meters: Arc::default(),
         };
         let held = output
             .start(task, &"build".into(), NO_LIMIT, &settings, &followers)

@@ -52,6 +52,7 @@ impl Bed {
             shell: vec!["sh".to_owned()],
             log_limit: NO_LIMIT,
             environment: std::env::vars_os().collect(),
+            meters: Arc::default(),
         };
         change(&mut settings);
         let followers = Followers::new();

@@ -413,7 +413,10 @@ fn live(shared: &Arc<Shared>, number: u64, first: Work) {
         if let Some(line) = line {
             shared.write(line);
         }
-        let run = AssertUnwindSafe(|| process::run(start, control, &shared.context, &mut output, &waker));
+        let run = AssertUnwindSafe(|| {
+            let _running = shared.context.settings.meters.task_runs();
+            process::run(start, control, &shared.context, &mut output, &waker)
+        });
         let Ok(exit) = catch_unwind(run) else {
             // A bug, which the panic has told of. A task without an end would keep its job, and prunner, for ever.
             control.give_up();

@@ -84,6 +84,7 @@ fn each_documented_answer_can_be_had() {
     let key = "Idempotency-Key: one\r\n";
     asking.ask("GET", "/health", "", "", 200);
     asking.ask("GET", "/openapi.json", "", "", 200);
+    asking.ask("GET", "/metrics", "", "", 200);
     asking.ask("GET", "/pipelines", "", "", 200);
     asking.ask("GET", "/pipelines/", "", "", 200);
     asking.ask(

@@ -4,6 +4,7 @@ mod duplicates;
 mod history;
 mod keys;
 mod log_limits;
+mod metrics;
 mod retries;
 mod schedules;
 mod stopping;
