@@ -146,6 +146,9 @@ pub(crate) struct JobRecord {
     /// It came of a schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<Due>,
+    /// That reason is that another job takes its place while it runs.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub replaced: bool,
     pub tasks: Vec<TaskRecord>,
 }
 
@@ -227,7 +230,13 @@ pub(crate) enum Change {
     Fail { job: JobId, error: String },
     /// It was decided to stop a running job.
     #[serde(rename_all = "camelCase")]
-    Cancel { job: JobId, reason: String },
+    Cancel {
+        job: JobId,
+        reason: String,
+        /// Another job takes its place; a cancel that comes later counts more.
+        #[serde(default, skip_serializing_if = "is_false")]
+        replaced: bool,
+    },
     /// A request with a key joined a job that lives.
     #[serde(rename_all = "camelCase")]
     Join { job: JobId, key: IdempotencyKey },
@@ -333,7 +342,10 @@ impl JobRecord {
                 self.errored = true;
                 self.last_error.clone_from(error);
             }
-            Change::Cancel { reason, .. } => self.reason.clone_from(reason),
+            Change::Cancel { reason, replaced, .. } => {
+                self.reason.clone_from(reason);
+                self.replaced = *replaced;
+            }
             Change::Join { key, .. } => self.idempotency.push(key.clone()),
             Change::DelayOver { .. } => self.start_after_ms = None,
             Change::End {

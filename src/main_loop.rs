@@ -411,7 +411,7 @@ fn report(change: &Change) {
             }
         }
         Change::Fail { job, error } => log::warning("job fails", &[("job", job), ("error", error)]),
-        Change::Cancel { job, reason } => log::info("job is being stopped", &[("job", job), ("reason", reason)]),
+        Change::Cancel { job, reason, .. } => log::info("job is being stopped", &[("job", job), ("reason", reason)]),
         // The answer to the request is told.
         Change::Join { .. } | Change::DelayOver { .. } => {}
         Change::End {

@@ -100,6 +100,7 @@ fn record(number: u128, pipeline: &str, status: JobStatus) -> JobRecord {
         idempotency: Vec::new(),
         reason: String::new(),
         due: None,
+        replaced: false,
         tasks: ["build", "test"]
             .map(|name| TaskRecord {
                 name: name.into(),

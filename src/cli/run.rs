@@ -236,6 +236,8 @@ fn adapt(loaded: &mut Loaded, name: &str) -> Result<Arc<Pipeline>, Failure> {
     adapted.concurrency = 1;
     adapted.queue = Queue::Append { limit: None };
     adapted.intake.deduplicate = None;
+    adapted.intake.merge = Vec::new();
+    adapted.intake.interrupt_running = false;
     Ok(Arc::clone(pipeline))
 }
 

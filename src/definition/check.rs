@@ -76,7 +76,7 @@ fn pipeline(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Pipeline
     let continue_running_tasks_after_failure = reader
         .boolean(entries, "continue_running_tasks_after_failure")
         .unwrap_or(false);
-    let intake = reader.intake(entries);
+    let intake = reader.intake(entries, queue);
     let timeout = reader.time_limit(entries, "timeout");
     let retention_period_ms = reader.duration(entries, "retention_period");
     if retention_period_ms == Some(0) {

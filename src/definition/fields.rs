@@ -220,7 +220,11 @@ impl Reader<'_> {
 
     /// One of several words; the index of the one that was found.
     pub(crate) fn word(&mut self, entries: &[(String, Node)], key: &str, known: &[&str]) -> Option<usize> {
-        let node = field(entries, key)?;
+        self.word_of(field(entries, key)?, key, known)
+    }
+
+    /// The same of a value whose place is a key or a phrase.
+    pub(super) fn word_of(&mut self, node: &Node, place: &str, known: &[&str]) -> Option<usize> {
         let mut meant = String::new();
         if let Node::Scalar { kind: Kind::Text, text } = node {
             let found = known.iter().position(|word| word == text);
@@ -229,7 +233,7 @@ impl Reader<'_> {
             }
             meant = self.findings.did_you_mean(text, known.iter().copied());
         }
-        self.unexpected(node, key, &format!("one of `{}`{meant}", known.join("`, `")));
+        self.unexpected(node, place, &format!("one of `{}`{meant}", known.join("`, `")));
         None
     }
 

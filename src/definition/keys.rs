@@ -79,6 +79,7 @@ pub(super) const CATCH_UP: [&str; 2] = ["none", "one"];
 
 pub(super) const QUEUE_STRATEGIES: [&str; 3] = ["append", "replace", "partitioned_replace"];
 
+pub(super) const MERGES: [&str; 3] = ["append", "merge", "keep"];
 pub(super) const AMONG: [&str; 2] = ["active", "waiting"];
 pub(super) const THEN: [&str; 2] = ["join", "refuse"];
 
@@ -153,6 +154,11 @@ pub(super) const KEYS: &[Key] = &[
         "Variables that are not declared are refused."),
     key("deduplicate", &[Pipeline], Value::Mapping(Deduplicate), "",
         "A request that equals a job makes no new one. `{}` is with all defaults."),
+    key("merge_variables", &[Pipeline],
+        Value::Schema(r##"{"type":["object","null"],"propertyNames":{"$ref":"#/$defs/variableName"},"additionalProperties":{"enum":["append","merge","keep",null]}}"##), "",
+        "What a job takes over from the waiting one that it replaces, by variable: lists are joined, objects are joined, or the old value is kept."),
+    key("interrupt_running", &[Pipeline], Value::Boolean, "false",
+        "A job that would have to wait stops the oldest that runs, of all or of its partition; that ends as replaced, without `on_error`."),
     key("schedules", &[Pipeline], Value::List(Schedule), "[]",
         "When the pipeline runs by itself."),
 
@@ -291,7 +297,7 @@ impl Place {
 }
 
 /// Partitions need their limit and no other; `replace` without a limit means 1, and is to say so; a job that is delayed
-/// has to wait; two tasks of one name would share their logs.
+/// has to wait, and so does one that stops another; only what replaces waiting jobs merges and interrupts; two tasks of one name would share their logs.
 const PIPELINE_RULES: &str = r#"{"allOf":[
 {"if":{"required":["queue_strategy"],"properties":{"queue_strategy":{"const":"partitioned_replace"}}},
 "then":{"required":["queue_partition_limit"],"properties":{"queue_partition_limit":{"type":"integer"},"queue_limit":{"type":"null"}}},
@@ -299,7 +305,9 @@ const PIPELINE_RULES: &str = r#"{"allOf":[
 {"if":{"required":["queue_strategy"],"properties":{"queue_strategy":{"const":"replace"}}},
 "then":{"required":["queue_limit"],"properties":{"queue_limit":{"type":"integer"}}}},
 {"if":{"required":["queue_limit"],"properties":{"queue_limit":{"const":0}}},
-"then":{"properties":{"start_delay":{"pattern":"^[^1-9]*$"}}}},
+"then":{"properties":{"start_delay":{"pattern":"^[^1-9]*$"},"interrupt_running":{"enum":[false,null]}}}},
+{"if":{"required":["queue_strategy"],"properties":{"queue_strategy":{"enum":["replace","partitioned_replace"]}}},
+"then":{},"else":{"properties":{"merge_variables":{"type":"null"},"interrupt_running":{"enum":[false,null]}}}},
 {"if":{"required":["on_error"],"properties":{"on_error":{"type":"object"}}},
 "then":{"properties":{"tasks":{"propertyNames":{"not":{"const":"on_error"}}}}}}]}"#;
 

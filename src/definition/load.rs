@@ -153,7 +153,7 @@ mod tests {
                 "/c.yml: pipeline `r` has the unknown key `prio`, which is ignored; expected one of `tasks`, `concurrency`, \
                  `queue_limit`, `queue_strategy`, `queue_partition_limit`, `start_delay`, \
                  `continue_running_tasks_after_failure`, `retention_period`, `retention_count`, `env`, `on_error`, `shell`, \
-                 `delimiters`, `timeout`, `stop_signal`, `kill_grace`, `log_limit`, `variables`, `strict_variables`, `deduplicate`, `schedules`",
+                 `delimiters`, `timeout`, `stop_signal`, `kill_grace`, `log_limit`, `variables`, `strict_variables`, `deduplicate`, `merge_variables`, `interrupt_running`, `schedules`",
             ],
         );
         assert_eq!(loaded.files.len(), 6);

@@ -33,7 +33,7 @@ impl Scheduler {
             let counts = match job.phase.turn() {
                 None => true,
                 // One that is being stopped will not do what is asked for.
-                Some(_) => !rule.among_waiting && job.canceled.is_none(),
+                Some(_) => !rule.among_waiting && job.canceled.is_none() && job.replaced.is_none(),
             };
             counts && job.partition == request.partition && are_equal(rule, &job.variables, &request.variables)
         };
@@ -129,6 +129,13 @@ fn are_equal(rule: &Deduplicate, one: &Variables, other: &Variables) -> bool {
         None => one.keys().chain(other.keys()).all(|name| is_equal(name)),
         Some(names) => names.iter().all(|name| is_equal(name)),
     }
+}
+
+/// Of a value, the same for all that equal it.
+pub(super) fn value_digest(value: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    add(&mut hasher, value);
+    hasher.finish()
 }
 
 /// Recurses as deep as JSON may be nested, which the parser limits.

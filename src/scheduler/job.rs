@@ -27,6 +27,8 @@ pub(super) struct Job {
     pub failure: Option<Failure>,
     /// Why it was told to stop. Decides what it ends as, whatever its tasks then do.
     pub canceled: Option<String>,
+    /// Another job takes its place: why it was told to stop, where no cancel came on top.
+    pub replaced: Option<String>,
     /// When it is over its time limit (monotonic); `None`: it has none, or that no longer matters.
     pub timeout_at_ms: Option<i64>,
     /// It is over its time limit: no task of it runs on but `on_error`.
@@ -127,6 +129,8 @@ pub(super) enum StopReason {
     Cancel,
     /// Another task of its job failed.
     FailFast,
+    /// Another job takes its job's place.
+    Replace,
     /// It ran longer than it may.
     Timeout,
     /// Its job did.
@@ -138,7 +142,7 @@ impl StopReason {
     pub(super) fn spares_nothing(self) -> bool {
         match self {
             StopReason::Cancel | StopReason::Timeout | StopReason::JobTimeout => true,
-            StopReason::FailFast => false,
+            StopReason::FailFast | StopReason::Replace => false,
         }
     }
 }
@@ -165,6 +169,7 @@ impl Job {
             digest: None,
             failure: None,
             canceled: None,
+            replaced: None,
             timeout_at_ms: None,
             is_timed_out: false,
             tasks: Vec::new(),
@@ -233,6 +238,7 @@ impl Job {
 
     pub(super) fn is_stopped(&self) -> bool {
         self.canceled.is_some()
+            || self.replaced.is_some()
             || self.is_timed_out
             || (self.failure.is_some() && !self.pipeline.continue_running_tasks_after_failure)
     }
@@ -340,7 +346,7 @@ impl Job {
         canceled
     }
 
-    /// A failure elsewhere lets it end.
+    /// A failure elsewhere, and a job that takes the place of its job, let it end.
     pub(super) fn is_spared(&self, index: usize) -> bool {
         self.pipeline.task(index).bounds.uninterruptible
     }
@@ -365,10 +371,11 @@ impl Job {
 
     /// What the job ends as, if it ends now.
     pub(super) fn status_at_end(&self) -> JobStatus {
-        match (&self.canceled, &self.failure) {
-            (Some(_), _) => JobStatus::Canceled,
-            (None, Some(_)) => JobStatus::Failed,
-            (None, None) => JobStatus::Succeeded,
+        match (&self.canceled, &self.replaced, &self.failure) {
+            (Some(_), _, _) => JobStatus::Canceled,
+            (None, Some(_), _) => JobStatus::Replaced,
+            (None, None, Some(_)) => JobStatus::Failed,
+            (None, None, None) => JobStatus::Succeeded,
         }
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn judge(pipeline: &Pipeline, index: usize, state: TaskState, exit: T
     let limit = match why.filter(|_| stopped) {
         Some(StopReason::Timeout) => task.bounds.timeout.as_ref(),
         Some(StopReason::JobTimeout) => pipeline.timeout.as_ref(),
-        Some(StopReason::Cancel | StopReason::FailFast) | None => None,
+        Some(StopReason::Cancel | StopReason::FailFast | StopReason::Replace) | None => None,
     };
     let (status, exit_code, error) = match (limit, outcome) {
         (Some(limit), _) => (TaskStatus::Error, TIMED_OUT, format!("timed out after {limit}")),

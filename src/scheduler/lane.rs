@@ -17,7 +17,8 @@ pub(super) struct Lane {
     pub is_defined: bool,
     /// How much of its history is kept.
     retention: Retention,
-    pub running: usize,
+    /// The jobs that run, by their start.
+    pub running: BTreeMap<u64, JobId>,
     /// The wait list in its order.
     pub waiting: BTreeMap<u64, JobId>,
     /// Places of those whose delay is over.
@@ -52,7 +53,7 @@ impl Lane {
             pipeline: Arc::new(Pipeline::unknown(name)),
             is_defined: false,
             retention: Retention::default(),
-            running: 0,
+            running: BTreeMap::new(),
             waiting: BTreeMap::new(),
             due: BTreeSet::new(),
             by_partition: BTreeMap::new(),
@@ -69,7 +70,7 @@ impl Lane {
     }
 
     pub(super) fn has_free_place(&self) -> bool {
-        self.running < self.pipeline.concurrency
+        self.running.len() < self.pipeline.concurrency
     }
 
     /// Where a job of this partition would wait.
@@ -123,9 +124,14 @@ impl Lane {
         self.due.insert(place);
     }
 
+    /// How many wait for a place up to this one.
+    pub(super) fn due_up_to(&self, place: u64) -> usize {
+        self.due.range(..=place).count()
+    }
+
     /// The first waiting jobs whose delay is over, as many as there are free places.
     pub(super) fn next_due(&self) -> impl Iterator<Item = JobId> {
-        let free = self.pipeline.concurrency.saturating_sub(self.running);
+        let free = self.pipeline.concurrency.saturating_sub(self.running.len());
         self.due.iter().take(free).map(|place| self.waiting[place])
     }
 
@@ -166,7 +172,7 @@ impl Lane {
     /// Nothing of it is left to know.
     pub(super) fn is_unused(&self) -> bool {
         !self.is_defined
-            && self.running == 0
+            && self.running.is_empty()
             && self.waiting.is_empty()
             && self.history.0.is_empty()
             && self.unstarted_history.0.is_empty()

@@ -5,7 +5,8 @@
 //! with simulated time, and a decision never waits for anything.
 //!
 //! Here is how jobs are started and ended. How they come and wait is in `wait_list` (which
-//! request makes none: `keys` and `deduplicate`), how tasks are stopped in `stop`,
+//! request makes none: `keys` and `deduplicate`; what it takes over: `merge`; what it stops: `interrupt`), how tasks are
+//! stopped in `stop`,
 //! whether they are tried again in `retry`, what an exit means in `judge`, when they come by themselves in `schedules`, what
 //! is forgotten in `retention`.
 //!
@@ -15,10 +16,12 @@
 //! Surprise: a job that ended is not kept. What is left of it here is its id and its end, for retention.
 
 mod deduplicate;
+mod interrupt;
 mod job;
 mod judge;
 mod keys;
 mod lane;
+mod merge;
 mod orders;
 mod retention;
 mod retry;
@@ -180,6 +183,8 @@ pub(crate) struct Scheduler {
     jobs: BTreeMap<JobId, Job>,
     keys: Keys,
     digests: Digests,
+    /// Jobs that have just begun to wait for a place, and may stop others for it.
+    interrupting: Vec<JobId>,
     /// Running jobs with tasks that may start, by the turn in which they started.
     ready: BTreeMap<u64, JobId>,
     /// Monotonic milliseconds and what is due then. Taken out when it no longer holds, so that nothing wakes in vain.
@@ -209,6 +214,7 @@ impl Scheduler {
             jobs: BTreeMap::new(),
             keys: Keys::default(),
             digests: Digests::new(),
+            interrupting: Vec::new(),
             ready: BTreeMap::new(),
             timers: BTreeSet::new(),
             running_jobs: 0,
@@ -356,6 +362,7 @@ impl Scheduler {
                         .expect("a waiting job has a lane")
                         .set_due(job.place);
                     self.orders.push(Order::Save(Change::DelayOver { job: id }));
+                    self.note_wait(id);
                 }
                 Timer::Kill(task) => self.kill(now, task),
                 Timer::GiveUp(task) => self.give_up(task),
@@ -389,7 +396,7 @@ impl Scheduler {
             PipelineView {
                 pipeline: Arc::clone(name),
                 schedulable: (starts || waits) && self.shutdown.is_none() && !self.is_held,
-                running: lane.running > 0,
+                running: !lane.running.is_empty(),
                 variables: Arc::clone(&lane.pipeline.intake.declared),
                 strict_variables: lane.pipeline.intake.declared.is_strict,
             }
@@ -401,6 +408,7 @@ impl Scheduler {
     fn advance(&mut self, now: Timestamp) {
         loop {
             self.start_jobs(now);
+            self.interrupt_running(now);
             // A job may end within its start, where all its tasks are markers: that frees its place again.
             if !mem::take(&mut self.place_was_freed) {
                 break;
@@ -438,7 +446,8 @@ impl Scheduler {
         self.lanes
             .get_mut(&job.pipeline.name)
             .expect("a job has a lane")
-            .running += 1;
+            .running
+            .insert(turn, id);
         job.start(turn);
         if let Some(limit) = &job.pipeline.timeout {
             let at_ms = now.mono_ms.saturating_add(limit.ms);
@@ -523,7 +532,8 @@ impl Scheduler {
             TaskStatus::Waiting | TaskStatus::Running => unreachable!("a task ends as one of the three"),
         };
         job.tasks[task.index] = TaskState::Ended(end);
-        let fails_job = failed && job.failure.is_none() && job.canceled.is_none();
+        let is_ending = job.canceled.is_some() || job.replaced.is_some();
+        let fails_job = failed && job.failure.is_none() && !is_ending;
         if fails_job {
             job.failure = Some(Failure {
                 task_name: Arc::clone(&job.pipeline.task(task.index).name),
@@ -614,6 +624,7 @@ impl Scheduler {
         if let JobPhase::Running { turn } = job.phase
             && job.failure.is_some()
             && job.canceled.is_none()
+            && job.replaced.is_none()
             && job.pipeline.on_error.is_some()
         {
             job.enter_on_error(turn);
@@ -626,7 +637,12 @@ impl Scheduler {
         self.drop_job_timeout(id);
         let job = &self.jobs[&id];
         let status = job.status_at_end();
-        let reason = job.canceled.clone().unwrap_or_default();
+        let reason = job
+            .canceled
+            .as_ref()
+            .or(job.replaced.as_ref())
+            .cloned()
+            .unwrap_or_default();
         let turn = job.phase.turn().expect("a job that is settled has run");
         let job = self.remove_job(id);
         self.ready.remove(&turn);
@@ -635,7 +651,8 @@ impl Scheduler {
         self.lanes
             .get_mut(&job.pipeline.name)
             .expect("a job has a lane")
-            .running -= 1;
+            .running
+            .remove(&turn);
         self.orders.push(Order::Save(Change::End {
             job: id,
             end_ms: now.wall_ms,

@@ -23,7 +23,11 @@ impl Scheduler {
             return;
         }
         job.canceled = Some(reason.clone());
-        self.orders.push(Order::Save(Change::Cancel { job: id, reason }));
+        self.orders.push(Order::Save(Change::Cancel {
+            job: id,
+            reason,
+            replaced: false,
+        }));
         self.drop_job_timeout(id);
         self.stop_tasks(now, id, StopReason::Cancel);
         self.proceed(now, id);
@@ -34,8 +38,9 @@ impl Scheduler {
         let job = self.jobs.get_mut(&id).expect("a job's timer is removed with it");
         job.timeout_at_ms = None;
         job.is_timed_out = true;
-        // The first failure stays the one that the job is known by.
-        if job.failure.is_none() {
+        // The first failure stays the one that the job is known by. One that is replaced ends so: its limit then holds for
+        // what was let end.
+        if job.failure.is_none() && job.replaced.is_none() {
             let limit = job.pipeline.timeout.as_ref();
             let error = format!("job timed out after {}", limit.expect("its limit is over"));
             job.failure = Some(Failure {

@@ -352,7 +352,7 @@ impl Play {
                 }
             }
             Change::Fail { job, error } => format!("{} fails: {error}", number(*job)),
-            Change::Cancel { job, reason: why } => format!("{} is told to stop{}", number(*job), reason(why)),
+            Change::Cancel { job, reason: why, .. } => format!("{} is told to stop{}", number(*job), reason(why)),
             Change::DelayOver { job } => format!("{} is due", number(*job)),
             Change::End {
                 job,

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::merge;
 use crate::definition::{ON_ERROR, Pipeline, Task, shown};
 use crate::job::JobId;
 use crate::template::{JOB_ID, Scope, Variables, is_reserved};
@@ -20,6 +21,7 @@ pub(crate) const FAILED_TASK: [&str; 5] = [
 /// Every complaint, joined to one sentence for a person.
 pub(super) fn check(pipeline: &Pipeline, job: JobId, variables: &Variables) -> Result<(), String> {
     let (mut complaints, missing) = pipeline.intake.declared.complaints(variables);
+    complaints.extend(merge::complaints(&pipeline.intake, variables));
     for (name, value) in variables {
         if complaints.len() >= MAX_COMPLAINTS {
             break;

@@ -8,7 +8,7 @@ use super::job::{Job, JobPhase, task_records};
 use super::lane::{Full, Place};
 use super::{
     Accepted, EndedJob, Lane, MAX_WAITING_BYTES, MAX_WAITING_JOBS, Order, ScheduleError, ScheduleRequest, Scheduler,
-    Timer, variables,
+    Timer, merge, variables,
 };
 use crate::definition::Pipeline;
 use crate::job::{Change, JobId, JobRecord, JobStatus};
@@ -134,12 +134,18 @@ impl Scheduler {
         let place = if starts {
             Place::Last
         } else {
-            self.find_place(&pipeline, &request)?
+            self.find_place(&pipeline, &request.partition)?
         };
         let replaced = match place {
             Place::Last => None,
             Place::Of(_, job) => Some(job),
         };
+        if let Some(old) = replaced {
+            request.variables = self.merge(&pipeline, id, old, request.variables)?;
+        }
+        if !starts {
+            self.check_room(replaced, &request.variables)?;
+        }
         let place = match place {
             Place::Last => {
                 self.next_place += 1;
@@ -165,6 +171,7 @@ impl Scheduler {
             idempotency: request.key.map(|key| key.of_job(false)).into_iter().collect(),
             reason: String::new(),
             due: request.due,
+            replaced: false,
             tasks: task_records(&pipeline),
         };
         for key in &record.idempotency {
@@ -185,27 +192,56 @@ impl Scheduler {
             self.run_job(now, id);
         } else {
             self.add_waiting(job);
+            if !has_delay {
+                self.note_wait(id);
+            }
         }
         self.advance(now);
         Ok(Accepted { job: id, joined: false })
     }
 
-    fn find_place(&self, pipeline: &Pipeline, request: &ScheduleRequest) -> Result<Place, ScheduleError> {
-        let place = self.lanes[&pipeline.name]
-            .find_place(&request.partition)
-            .map_err(|full| match full {
-                Full::QueueLimit => ScheduleError::QueueFull,
-                Full::QueueDisabled => ScheduleError::QueueDisabled,
-            })?;
-        let freed = match place {
-            Place::Last => (0, 0),
-            Place::Of(_, job) => (1, self.jobs[&job].waiting_bytes),
+    fn find_place(&self, pipeline: &Pipeline, partition: &str) -> Result<Place, ScheduleError> {
+        let place = self.lanes[&pipeline.name].find_place(partition);
+        place.map_err(|full| match full {
+            Full::QueueLimit => ScheduleError::QueueFull,
+            Full::QueueDisabled => ScheduleError::QueueDisabled,
+        })
+    }
+
+    /// The variables of a new job that replaces an old one.
+    fn merge(
+        &self,
+        pipeline: &Pipeline,
+        id: JobId,
+        old: JobId,
+        variables: Arc<Variables>,
+    ) -> Result<Arc<Variables>, ScheduleError> {
+        if pipeline.intake.merge.is_empty() {
+            return Ok(variables);
+        }
+        let refused = |why: String| ScheduleError::BadVariables(format!("merged with those of job {old}: {why}"));
+        let merged = merge::merged(&pipeline.intake, &self.jobs[&old].variables, variables).map_err(refused)?;
+        let bytes = json_bytes(&merged);
+        if bytes > merge::MAX_MERGED_BYTES {
+            return Err(refused(format!(
+                "the variables have {bytes} bytes, expected at most 1 MiB"
+            )));
+        }
+        variables::check(pipeline, id, &merged).map_err(refused)?;
+        Ok(merged)
+    }
+
+    /// Whether these variables may wait, in the place of this job if there is one.
+    fn check_room(&self, replaced: Option<JobId>, variables: &Variables) -> Result<(), ScheduleError> {
+        let freed = match replaced {
+            None => (0, 0),
+            Some(job) => (1, self.jobs[&job].waiting_bytes),
         };
-        let bytes = json_bytes(&request.variables);
+        let bytes = json_bytes(variables);
         if self.waiting_jobs - freed.0 >= MAX_WAITING_JOBS || self.waiting_bytes - freed.1 + bytes > MAX_WAITING_BYTES {
             return Err(ScheduleError::QueueFull);
         }
-        Ok(place)
+        Ok(())
     }
 
     /// Ends a job that waits, and frees its place on the wait list.

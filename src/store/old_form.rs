@@ -185,6 +185,7 @@ fn record(job: OldJob, now_wall_ms: i64) -> Result<JobRecord, String> {
         idempotency: Vec::new(),
         reason: String::new(),
         due: None,
+        replaced: false,
         tasks,
     };
     if let Some((end_ms, status, reason)) = end {

@@ -381,6 +381,8 @@ fn unfinished(
             (JobStatus::Interrupted, MAY_HAVE_RUN)
         } else if record.reason.is_empty() {
             (JobStatus::Interrupted, "prunner ended while the job ran")
+        } else if record.replaced {
+            (JobStatus::Replaced, record.reason.as_str())
         } else {
             (JobStatus::Canceled, record.reason.as_str())
         };

@@ -57,6 +57,7 @@ fn job(number: u64) -> Change {
         idempotency: Vec::new(),
         reason: String::new(),
         due: None,
+        replaced: false,
         tasks: vec![task("build", &[]), task("upload", &["build"])],
     }))
 }
@@ -114,6 +115,7 @@ fn history() -> Vec<Change> {
         Change::Cancel {
             job: id(3),
             reason: "canceled by anna".to_owned(),
+            replaced: false,
         },
         job(4),
         task(1, 1, TaskStatus::Done),
@@ -411,6 +413,7 @@ fn a_damaged_line_that_started_a_job_interrupts_it_alone() {
         Change::Cancel {
             job: id(4),
             reason: String::new(),
+            replaced: false,
         },
     ] {
         let line = lines(std::slice::from_ref(&change));
@@ -535,6 +538,7 @@ fn lines_of_unknown_kinds_stay() {
             vec![Change::Cancel {
                 job: id(8),
                 reason: String::new(),
+                replaced: false,
             }],
             0,
         ));

@@ -126,7 +126,7 @@ fn wrong_stops() {
             "W has the unknown key `interruptible`, which is ignored; expected one of `tasks`, `concurrency`, `queue_limit`, \
            `queue_strategy`, `queue_partition_limit`, `start_delay`, `continue_running_tasks_after_failure`, \
            `retention_period`, `retention_count`, `env`, `on_error`, `shell`, `delimiters`, `timeout`, `stop_signal`, \
-           `kill_grace`, `log_limit`, `variables`, `strict_variables`, `deduplicate`, `schedules`",
+           `kill_grace`, `log_limit`, `variables`, `strict_variables`, `deduplicate`, `merge_variables`, `interrupt_running`, `schedules`",
         ],
     );
 }

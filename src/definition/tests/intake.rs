@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{check_pipeline, only, pipeline_text, with_keys};
 use crate::definition::Pipeline;
-use crate::definition::intake::{Deduplicate, Intake};
+use crate::definition::intake::{Deduplicate, Intake, Merging};
 use crate::definition::variables::VariableKind;
 
 /// As clients are shown them.
@@ -230,5 +230,86 @@ fn mistakes_in_deduplicate() {
             "E names `relaese` in `by` of `deduplicate`, which is none of its `variables`, and `strict_variables` refuses \
            others; did you mean `release`?",
         ],
+    );
+}
+
+#[test]
+fn what_replaces_waiting_jobs_may_merge_and_interrupt() {
+    let pipeline = with_keys(
+        "queue_strategy: replace\nqueue_limit: 1\ninterrupt_running: true\n\
+         merge_variables: {pages: append, flags: merge, since: keep, nothing: }",
+    );
+    assert!(pipeline.intake.interrupt_running);
+    let merges = [
+        ("pages", Merging::Append),
+        ("flags", Merging::Merge),
+        ("since", Merging::Keep),
+    ];
+    assert_eq!(
+        pipeline.intake.merge,
+        merges.map(|(name, merge)| (name.to_owned(), merge))
+    );
+    let keys = "queue_strategy: partitioned_replace\nqueue_partition_limit: 1\ninterrupt_running: true";
+    assert!(with_keys(keys).intake.interrupt_running);
+    assert!(!with_keys("interrupt_running: false").intake.interrupt_running);
+}
+
+#[test]
+fn mistakes_in_what_is_merged() {
+    check_pipeline(
+        "merge_variables: {pages: append}",
+        &[
+            "E has `merge_variables` without `queue_strategy: replace` or `partitioned_replace`, which alone replace jobs; set \
+           one of them or remove the key",
+        ],
+    );
+    let keys = |keys: &str| format!("{{queue_strategy: replace, queue_limit: 1, {keys}}}");
+    check_pipeline(
+        &keys("merge_variables: append"),
+        &[
+            "E has the text `append` as `merge_variables`; expected a mapping of variables to `append`, `merge` or `keep`, such \
+           as `{pages: append}`",
+        ],
+    );
+    check_pipeline(
+        &keys("merge_variables: {pages: apend, __jobID: keep}"),
+        &[
+            "E has the text `apend` as `pages` of `merge_variables`; expected one of `append`, `merge`, `keep`; did you mean `append`?",
+            "E names `__jobID` in `merge_variables`, which no job can be given; remove it",
+        ],
+    );
+    check_pipeline(
+        &keys(
+            "variables: {pages: {}, flags: {type: list}, since: {}}, strict_variables: true, merge_variables: {pages: \
+               append, flags: merge, since: keep, page: append}",
+        ),
+        &[
+            "E has `append` for the variable `pages` in `merge_variables`, whose type is `string`; expected the type `list`",
+            "E has `merge` for the variable `flags` in `merge_variables`, whose type is `list`; expected the type `object`",
+            "E names `page` in `merge_variables`, which is none of its `variables`, and `strict_variables` refuses others; did \
+             you mean `pages`?",
+        ],
+    );
+}
+
+#[test]
+fn mistakes_in_what_is_interrupted() {
+    check_pipeline(
+        "{queue_strategy: append, interrupt_running: true}",
+        &[
+            "E has `interrupt_running` without `queue_strategy: replace` or `partitioned_replace`, which alone replace jobs; \
+           set one of them or remove the key",
+        ],
+    );
+    check_pipeline(
+        "{queue_strategy: replace, queue_limit: 0, interrupt_running: true}",
+        &[
+            "E has both `interrupt_running` and `queue_limit: 0`, but a job has to wait until the one that it stops has ended; \
+           remove one or raise the limit",
+        ],
+    );
+    check_pipeline(
+        "interrupt_running: 1",
+        &["E has the number `1` as `interrupt_running`; expected `true` or `false`"],
     );
 }

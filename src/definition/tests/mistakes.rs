@@ -109,7 +109,7 @@ fn unknown_keys() {
             "W has the unknown key `prio`, which is ignored; expected one of `tasks`, `concurrency`, `queue_limit`, \
              `queue_strategy`, `queue_partition_limit`, `start_delay`, `continue_running_tasks_after_failure`, \
              `retention_period`, `retention_count`, `env`, `on_error`, `shell`, `delimiters`, `timeout`, `stop_signal`, \
-             `kill_grace`, `log_limit`, `variables`, `strict_variables`, `deduplicate`, `schedules`",
+             `kill_grace`, `log_limit`, `variables`, `strict_variables`, `deduplicate`, `merge_variables`, `interrupt_running`, `schedules`",
             "W task `on_error` of pipeline `p` has the unknown key `shel`, which is ignored; did you mean `shell`?",
             "W task `t` of pipeline `p` has the unknown key `scripts`, which is ignored; did you mean `script`?",
         ],

@@ -53,6 +53,7 @@ fn the_file_in_the_repository_is_what_the_command_prints() {
 /// The text of a file with this value for a key of that place, and all that must stand beside it.
 fn file_with(place: Place, key: &str, value: &str) -> String {
     let beside = match key {
+        "merge_variables" | "interrupt_running" => "queue_strategy: replace, queue_limit: 1, ",
         "queue_partition_limit" => "queue_strategy: partitioned_replace, ",
         _ if place == Place::Retry && key != "max" => "max: 1, ",
         _ if place == Place::Schedule && !matches!(key, "cron" | "every") => "every: 1h, ",
@@ -115,6 +116,10 @@ const VALUES: &[&str] = &[
     "active",
     "refuse",
     "append",
+    "{a: append, b: keep, c: merge}",
+    "{__jobID: keep}",
+    "{'': keep}",
+    "{a: join}",
     "replace",
     "partitioned_replace",
     "string",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::random::Random;
-use crate::definition::intake::{Deduplicate, Intake};
+use crate::definition::intake::{Deduplicate, Intake, Merging};
 use crate::definition::variables::{Declared, Variable, VariableKind};
 use crate::scheduler::RequestKey;
 use crate::template::Variables;
@@ -29,6 +29,28 @@ impl Ask {
         }
         if random.chance(1, 8) {
             variables.insert("y".to_owned(), json!("1"));
+        }
+        let lists = [
+            json!(["a"]),
+            json!(["b", "a"]),
+            json!({"0": "c", "1": "a"}),
+            json!([]),
+            json!(["b", 1]),
+        ];
+        if random.chance(1, 3) {
+            let wrong = json!("a");
+            let list = random.pick(&lists);
+            variables.insert("l".to_owned(), if random.chance(1, 15) { wrong } else { list });
+        }
+        let maps = [
+            json!({"a": 1}),
+            json!({"a": 2, "b": 1}),
+            json!({"c": 1}),
+            json!({}),
+            json!([1]),
+        ];
+        if random.chance(1, 3) {
+            variables.insert("m".to_owned(), random.pick(&maps));
         }
         Ask {
             pipeline: random.pick(pipelines),
@@ -54,6 +76,13 @@ pub(super) struct Rules {
     pub x: Option<XRule>,
     pub is_strict: bool,
     pub twins: Option<TwinRule>,
+    /// `l` is appended.
+    pub appends: bool,
+    /// `m` is merged.
+    pub merges: bool,
+    /// `x` is kept.
+    pub keeps: bool,
+    pub interrupts: bool,
 }
 
 /// When a request equals a job.
@@ -103,6 +132,10 @@ impl Rules {
             // Else no request fits.
             is_strict: random.chance(1, 8) && (x.is_some() || !needs_x),
             x,
+            appends: random.chance(1, 2),
+            merges: random.chance(1, 2),
+            keeps: random.chance(1, 3),
+            interrupts: random.chance(1, 2),
             twins: random.chance(1, 3).then(|| TwinRule {
                 waiting_alone: random.chance(1, 2),
                 by: random.pick(&[None, Some(vec!["x"]), Some(vec!["x", "y"]), Some(Vec::new())]),
@@ -125,8 +158,16 @@ impl Rules {
             by: twins.by.as_ref().map(|by| by.iter().map(ToString::to_string).collect()),
             refuses: twins.refuses,
         });
+        let merges = [
+            ("l", Merging::Append, self.appends),
+            ("m", Merging::Merge, self.merges),
+            ("x", Merging::Keep, self.keeps),
+        ];
+        let merges = merges.iter().filter(|(.., is_on)| *is_on);
         Intake {
             deduplicate,
+            merge: merges.map(|(name, merge, _)| ((*name).to_owned(), *merge)).collect(),
+            interrupt_running: self.interrupts,
             declared: Arc::new(Declared {
                 variables: variables.collect(),
                 is_strict: self.is_strict,
@@ -156,7 +197,58 @@ impl Rules {
         if self.is_strict && variables.keys().any(|name| !is_known(name)) {
             return None;
         }
+        if self.appends && variables.get("l").is_some_and(|list| sequence(list).is_none()) {
+            return None;
+        }
+        if self.merges && variables.get("m").is_some_and(Value::is_array) {
+            return None;
+        }
         Some(variables)
+    }
+
+    /// The variables of a job that replaces one with the old ones; `None`: it is refused.
+    pub(super) fn merge(&self, old: &Variables, new: &Variables) -> Option<Variables> {
+        let mut merged = new.clone();
+        if self.appends
+            && let Some(list) = old.get("l")
+        {
+            let mut items = sequence(list)?;
+            let more = new.get("l").map_or(Some(Vec::new()), sequence)?;
+            items.extend(more);
+            let mut unique: Vec<Value> = Vec::new();
+            for item in items {
+                if !unique.contains(&item) {
+                    unique.push(item);
+                }
+            }
+            let value = match new.get("l") {
+                Some(Value::Object(_)) => {
+                    let entries = (0..)
+                        .zip(unique)
+                        .map(|(index, item): (usize, Value)| (format!("{index}"), item));
+                    entries.collect()
+                }
+                Some(_) => Value::Array(unique),
+                None => list.clone(),
+            };
+            merged.insert("l".to_owned(), value);
+        }
+        if self.merges
+            && let Some(map) = old.get("m")
+        {
+            let mut joined = map.as_object()?.clone();
+            for (name, value) in new.get("m").and_then(Value::as_object).into_iter().flatten() {
+                joined.insert(name.clone(), value.clone());
+            }
+            merged.insert("m".to_owned(), Value::Object(joined));
+        }
+        let kept = old.get("x").filter(|value| !value.is_null());
+        if self.keeps
+            && let Some(value) = kept
+        {
+            merged.insert("x".to_owned(), value.clone());
+        }
+        self.admit(&merged)
     }
 
     /// A request that is not refused for what it brings.
@@ -167,5 +259,14 @@ impl Rules {
             self.admit(&candidate).map(|_| candidate)
         });
         fitting.next().unwrap_or_default()
+    }
+}
+
+/// The items of a list, also of one as PHP sends it.
+fn sequence(value: &Value) -> Option<Vec<Value>> {
+    match value {
+        Value::Array(items) => Some(items.clone()),
+        Value::Object(entries) => Some(entries.values().cloned().collect()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
 }

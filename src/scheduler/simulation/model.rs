@@ -41,6 +41,10 @@ pub(super) struct Model {
     expected_job: Option<(JobId, Decision)>,
     expected_forget: Option<JobId>,
     expected_join: Option<(JobId, RequestKey)>,
+    /// Jobs that have begun to wait for a place, and have not stopped another for it.
+    looking: Vec<JobId>,
+    /// Pipelines of which a job ended in the call that goes on, and then one started.
+    has_moved_on: BTreeMap<String, bool>,
     expected_redefinitions: BTreeSet<JobId>,
     expected_ends: BTreeMap<JobId, JobStatus>,
     expected_cancels: BTreeSet<JobId>,
@@ -78,6 +82,8 @@ pub(super) struct ModelJob {
     is_timed_out: bool,
     timeout_at_ms: Option<i64>,
     is_canceled: bool,
+    /// Another job takes its place.
+    is_replaced: bool,
     had_exit: bool,
 }
 
@@ -123,6 +129,7 @@ enum ModelTask {
 enum Why {
     Cancel,
     FailFast,
+    Replace,
     Timeout,
     JobTimeout,
 }
@@ -172,7 +179,7 @@ pub(super) enum Decision {
 
 impl ModelJob {
     fn is_stopped(&self) -> bool {
-        self.is_canceled || self.is_timed_out || (self.has_failed && !self.shape.keeps_going)
+        self.is_canceled || self.is_replaced || self.is_timed_out || (self.has_failed && !self.shape.keeps_going)
     }
 
     fn course(&self, index: usize) -> &Course {
@@ -183,7 +190,7 @@ impl ModelJob {
     /// No attempt of it starts any more.
     fn is_barred(&self, index: usize) -> bool {
         if index == self.shape.tasks.len() {
-            return self.is_canceled;
+            return self.is_canceled || (self.is_replaced && !self.course(index).is_spared);
         }
         self.is_canceled || self.is_timed_out || (self.is_stopped() && !self.course(index).is_spared)
     }
@@ -222,6 +229,7 @@ impl ModelJob {
             && self.shape.on_error.is_some()
             && self.has_failed
             && !self.is_canceled
+            && !self.is_replaced
             && self.tasks.len() == self.shape.tasks.len()
             && self.all_ended()
     }
@@ -254,6 +262,8 @@ impl ModelJob {
     fn status_at_end(&self) -> JobStatus {
         if self.is_canceled {
             JobStatus::Canceled
+        } else if self.is_replaced {
+            JobStatus::Replaced
         } else if self.has_failed {
             JobStatus::Failed
         } else {
@@ -286,6 +296,8 @@ impl Model {
             expected_job: None,
             expected_forget: None,
             expected_join: None,
+            looking: Vec::new(),
+            has_moved_on: BTreeMap::new(),
             expected_redefinitions: BTreeSet::new(),
             expected_ends: BTreeMap::new(),
             expected_cancels: BTreeSet::new(),
@@ -346,7 +358,10 @@ impl Model {
             let twin = running.chain(waiting).find(|id| {
                 let job = &self.jobs[*id];
                 let place = (job.pipeline.as_str(), job.partition.as_str());
-                !job.is_canceled && place == (pipeline, partition) && rule.agree(&job.variables, &variables)
+                !job.is_canceled
+                    && !job.is_replaced
+                    && place == (pipeline, partition)
+                    && rule.agree(&job.variables, &variables)
             });
             match twin {
                 Some(&job) if rule.refuses => return Err(ScheduleError::Duplicate(job)),
@@ -354,7 +369,13 @@ impl Model {
                 None => {}
             }
         }
-        self.find_room(ask)
+        let decision = self.find_room(ask)?;
+        if let Decision::Replaces(old) = decision
+            && shape.rules.merge(&self.jobs[&old].variables, &variables).is_none()
+        {
+            return Err(ScheduleError::BadVariables(String::new()));
+        }
+        Ok(decision)
     }
 
     /// What was said to a request with this key.
@@ -408,6 +429,18 @@ impl Model {
         }
     }
 
+    /// Whether a new job takes over something of the one that it replaces.
+    pub(super) fn merges(&self, ask: &Ask, decision: Decision) -> bool {
+        let Decision::Replaces(old) = decision else {
+            return false;
+        };
+        let rules = &self.defined[ask.pipeline].rules;
+        let own = rules.admit(&ask.variables);
+        own != own
+            .as_ref()
+            .and_then(|own| rules.merge(&self.jobs[&old].variables, own))
+    }
+
     pub(super) fn will_accept(&mut self, now: Timestamp, id: JobId, ask: &Ask, decision: Decision) {
         if let Decision::Is { job, joined } = decision {
             let key = ask.request_key().filter(|_| joined);
@@ -420,7 +453,11 @@ impl Model {
         let pipeline = ask.pipeline;
         let shape = Arc::clone(&self.defined[pipeline]);
         let delay_ms = (shape.delay_ms > 0).then_some(shape.delay_ms);
-        let variables = shape.rules.admit(&ask.variables);
+        let mut variables = shape.rules.admit(&ask.variables);
+        if let Decision::Replaces(old) = decision {
+            let old = &self.jobs[&old].variables;
+            variables = variables.and_then(|variables| shape.rules.merge(old, &variables));
+        }
         let job = ModelJob {
             pipeline: pipeline.to_owned(),
             saved_shape: Arc::clone(&shape),
@@ -438,6 +475,7 @@ impl Model {
             is_timed_out: false,
             timeout_at_ms: None,
             is_canceled: false,
+            is_replaced: false,
             had_exit: false,
         };
         assert!(self.jobs.insert(id, job).is_none());
@@ -481,7 +519,7 @@ impl Model {
     fn expect_stops(&mut self, id: JobId, why: Why) {
         let job = &self.jobs[&id];
         for (index, task) in job.tasks.iter().enumerate() {
-            let is_spared = why == Why::FailFast && job.course(index).is_spared;
+            let is_spared = matches!(why, Why::FailFast | Why::Replace) && job.course(index).is_spared;
             if task.is_running() && !is_spared {
                 self.expected_stops.entry(TaskRef { job: id, index }).or_insert(why);
             }
@@ -523,7 +561,7 @@ impl Model {
                 }
                 1 => {
                     job.is_timed_out = true;
-                    if !job.has_failed {
+                    if !job.has_failed && !job.is_replaced {
                         self.expected_failures.insert(task.job);
                     }
                     self.expect_stops(task.job, Why::JobTimeout);
@@ -598,7 +636,7 @@ impl Model {
             Some(limit_ms) => format!("timed out after {limit_ms}ms"),
             None => String::new(),
         };
-        let fails = has_failed_itself && !job.has_failed && !job.is_canceled && !was_interrupted;
+        let fails = has_failed_itself && !job.has_failed && !job.is_canceled && !job.is_replaced && !was_interrupted;
         let progress = TaskProgress {
             status,
             end_ms: Some(now.wall_ms),
@@ -634,6 +672,8 @@ impl Model {
             let job = self.jobs.get_mut(&id).unwrap();
             let status = if job.is_canceled {
                 JobStatus::Canceled
+            } else if job.is_replaced {
+                JobStatus::Replaced
             } else {
                 JobStatus::Interrupted
             };
@@ -692,6 +732,8 @@ impl Model {
         self.expected_job = None;
         self.expected_forget = None;
         self.expected_join = None;
+        self.looking.clear();
+        self.has_moved_on.clear();
         self.expected_redefinitions.clear();
         self.expected_ends.clear();
         self.expected_cancels.clear();
@@ -817,7 +859,12 @@ impl Model {
                 );
                 job.has_failed = true;
             }
-            Change::Cancel { job, reason } => {
+            Change::Cancel {
+                job,
+                reason,
+                replaced: true,
+            } => self.see_interrupt(*job, reason),
+            Change::Cancel { job, reason, .. } => {
                 assert!(self.expected_cancels.remove(job), "nobody canceled it");
                 assert!(!reason.is_empty());
                 self.jobs.get_mut(job).unwrap().is_canceled = true;
@@ -828,6 +875,7 @@ impl Model {
                 self.jobs.get_mut(job).unwrap().keys.push((expected_key, true));
             }
             Change::DelayOver { job } => {
+                let id = *job;
                 let job = self.jobs.get_mut(job).unwrap();
                 let State::Waiting { not_before_ms } = job.state else {
                     panic!("the delay of a job is over that is {:?}", job.state);
@@ -837,6 +885,10 @@ impl Model {
                     "its delay still runs"
                 );
                 job.state = State::Waiting { not_before_ms: None };
+                // After a restart it says so of delays that were over by then.
+                if not_before_ms.is_some() {
+                    self.look(id);
+                }
             }
             Change::End {
                 job,
@@ -889,6 +941,9 @@ impl Model {
             }
             Decision::Is { .. } => unreachable!("it makes no job"),
         }
+        if delay_ms.is_none() && decision != Decision::Starts {
+            self.look(id);
+        }
     }
 
     fn see_start(&mut self, now: Timestamp, id: JobId) {
@@ -904,6 +959,9 @@ impl Model {
         let is_due = |id: &&JobId| matches!(self.jobs[*id].state, State::Waiting { not_before_ms: None });
         assert_eq!(list.iter().find(is_due), Some(&id), "another one comes first");
         list.retain(|&other| other != id);
+        if let Some(has_moved_on) = self.has_moved_on.get_mut(&self.jobs[&id].pipeline) {
+            *has_moved_on = true;
+        }
         self.run(now, id);
     }
 
@@ -1020,6 +1078,7 @@ impl Model {
                 assert!(!job.owes_on_error(), "a job ends without its on_error");
                 assert_eq!(status, job.status_at_end());
                 self.running.retain(|&other| other != id);
+                self.has_moved_on.entry(job.pipeline.clone()).or_default();
                 true
             }
             State::Asked | State::Ended(_) => panic!("a job ends twice, or never was"),
@@ -1083,8 +1142,63 @@ impl Model {
         }
     }
 
+    fn look(&mut self, id: JobId) {
+        if self.limits[&self.jobs[&id].pipeline].rules.interrupts {
+            self.looking.push(id);
+        }
+    }
+
+    /// The job that one which waits must stop.
+    fn victim_of(&self, id: JobId) -> Option<JobId> {
+        let job = &self.jobs[&id];
+        let limits = &self.limits[&job.pipeline];
+        if job.state != (State::Waiting { not_before_ms: None }) || !limits.rules.interrupts {
+            return None;
+        }
+        let mut ahead = 0;
+        for other in &self.waiting[&job.pipeline] {
+            if *other == id {
+                break;
+            }
+            ahead += usize::from(self.jobs[other].state == State::Waiting { not_before_ms: None });
+        }
+        let mut leaving = 0;
+        let mut victim = None;
+        for candidate in self
+            .running
+            .iter()
+            .filter(|other| self.jobs[*other].pipeline == job.pipeline)
+        {
+            let other = &self.jobs[candidate];
+            let is_apart = matches!(limits.queue, Queue::PartitionedReplace { .. }) && other.partition != job.partition;
+            if other.is_canceled || other.is_replaced {
+                leaving += 1;
+            } else if victim.is_none() && !is_apart {
+                victim = Some(*candidate);
+            }
+        }
+        victim.filter(|_| leaving <= ahead)
+    }
+
+    fn see_interrupt(&mut self, victim: JobId, reason: &str) {
+        assert!(!self.is_held && !self.shuts_down, "nothing is stopped for others now");
+        loop {
+            assert!(!self.looking.is_empty(), "no job has just begun to wait");
+            let id = self.looking.remove(0);
+            // One that found nothing to stop.
+            if reason != format!("replaced by job {id}") {
+                assert_eq!(self.victim_of(id), None, "{id} must stop one");
+                continue;
+            }
+            assert_eq!(self.victim_of(id), Some(victim), "the wrong job is stopped");
+            break;
+        }
+        self.jobs.get_mut(&victim).unwrap().is_replaced = true;
+        self.expect_stops(victim, Why::Replace);
+    }
+
     /// What must hold between two calls.
-    pub(super) fn check_at_rest(&self, now: Timestamp, next_deadline: Option<i64>, views: &[PipelineView]) {
+    pub(super) fn check_at_rest(&mut self, now: Timestamp, next_deadline: Option<i64>, views: &[PipelineView]) {
         assert_eq!(self.expected_job, None, "an accepted job is not saved");
         assert_eq!(self.expected_forget, None, "this must be forgotten");
         assert_eq!(
@@ -1102,6 +1216,17 @@ impl Model {
             "these must be told to stop: {:?}",
             self.expected_cancels
         );
+        if !self.is_held && !self.shuts_down {
+            for id in std::mem::take(&mut self.looking) {
+                // Where a place became free and was taken, things stood otherwise when it looked.
+                let moved_on = self.has_moved_on.get(&self.jobs[&id].pipeline) == Some(&true);
+                assert!(
+                    moved_on || self.victim_of(id).is_none(),
+                    "{id} must stop a job that runs"
+                );
+            }
+        }
+        self.has_moved_on.clear();
         assert!(self.expected_exit.is_none(), "the end of a task is not saved");
         assert_eq!(self.expected_retry, None, "this must be tried again");
         assert!(

@@ -94,3 +94,146 @@ fn only_what_waits_or_what_is_named_may_have_to_be_equal() {
         ",
     );
 }
+
+#[test]
+fn a_job_that_would_have_to_wait_stops_the_oldest() {
+    check(
+        "p: {interrupt_running: true, queue_strategy: replace, queue_limit: 1, concurrency: 2, tasks: {a: {script: x}},
+             on_error: {script: x}}",
+        "
+        > schedule p
+            1 runs
+            start 1/a after the save
+        > schedule p
+            2 runs
+            start 2/a after the save
+        > schedule p
+            3 waits
+            1 is told to stop: replaced by job 3
+            stop 1/a
+        > schedule p
+            4 waits
+            3 replaced: replaced by job 4
+        > exit 1/a 130 stopped
+            1/a canceled -1
+            1 replaced: replaced by job 3
+            4 runs
+            start 4/a after the save
+        > exit 2/a 1
+            2/a error 1 (exit status 1), fails the job
+            start 2/on_error, for a failed with 1 (exit status 1)
+        > schedule p
+            5 waits
+            2 is told to stop: replaced by job 5
+            stop 2/on_error
+        > cancel 2 anna
+            2 is told to stop: canceled by anna
+        > exit 2/on_error 130 stopped
+            2/on_error canceled -1
+            2 canceled: canceled by anna
+            5 runs
+            start 5/a after the save
+        ",
+    );
+}
+
+#[test]
+fn one_that_waits_behind_others_lets_these_run() {
+    check(
+        "p: {interrupt_running: true, queue_strategy: replace, queue_limit: 2, tasks: {a: {script: x}}}",
+        "
+        > schedule p
+            1 runs
+            start 1/a after the save
+        > schedule p
+            2 waits
+            1 is told to stop: replaced by job 2
+            stop 1/a
+        > schedule p
+            3 waits
+        > exit 1/a 130 stopped
+            1/a canceled -1
+            1 replaced: replaced by job 2
+            2 runs
+            start 2/a after the save
+        > restart
+            3 runs
+            start 3/a after the save
+        ",
+    );
+}
+
+#[test]
+fn a_delayed_job_interrupts_when_its_delay_is_over() {
+    check(
+        "p: {interrupt_running: true, queue_strategy: replace, queue_limit: 1, start_delay: 1s, tasks: {a: {script: x}}}",
+        "
+        > schedule p
+            1 waits until 1000
+        > at 1000
+            1 is due
+            1 runs
+            start 1/a after the save
+        > schedule p
+            2 waits until 2000
+        > at 2000
+            2 is due
+            1 is told to stop: replaced by job 2
+            stop 1/a
+        ",
+    );
+}
+
+#[test]
+fn what_must_be_let_end_is_and_within_its_limits() {
+    check(
+        "p: {interrupt_running: true, queue_strategy: replace, queue_limit: 1, timeout: 1m,
+             tasks: {a: {script: x, interruptible: false, retry: 1}, b: {script: x}, c: {script: x, depends_on: a}}}",
+        "
+        > schedule p
+            1 runs
+            start 1/a after the save
+            start 1/b after the save
+        > schedule p
+            2 waits
+            1 is told to stop: replaced by job 2
+            stop 1/b
+            1/c canceled
+        > exit 1/b 130 stopped
+            1/b canceled -1
+        > exit 1/a 1
+            1/a: attempt 1 ended with exit status 1; attempt 2 starts now
+            start 1/a
+        > at 60000
+            stop 1/a
+        > exit 1/a 130 stopped
+            1/a error 124 (timed out after 1m)
+            1 replaced: replaced by job 2
+            2 runs
+            start 2/a after the save
+            start 2/b after the save
+        ",
+    );
+}
+
+#[test]
+fn partitions_interrupt_their_own() {
+    check(
+        "p: {interrupt_running: true, queue_strategy: partitioned_replace, queue_partition_limit: 1, concurrency: 2,
+             tasks: {a: {script: x}}}",
+        "
+        > schedule p partition=a
+            1 runs
+            start 1/a after the save
+        > schedule p partition=b
+            2 runs
+            start 2/a after the save
+        > schedule p partition=c
+            3 waits
+        > schedule p partition=b
+            4 waits
+            2 is told to stop: replaced by job 4
+            stop 2/a
+        ",
+    );
+}

@@ -2,8 +2,10 @@
 
 mod duplicates;
 mod history;
+mod interrupts;
 mod keys;
 mod log_limits;
+mod merges;
 mod metrics;
 mod retries;
 mod schedules;
