@@ -105,7 +105,8 @@ impl Image {
                 self.schedules.remove(schedule);
             }
             Change::Job(record) => {
-                if let Some(due) = record.due {
+                // One that is known was accepted before, for a due time that may not be the last.
+                if let Some(due) = record.due.filter(|_| !self.numbers.contains_key(&record.id)) {
                     self.note_due(due);
                 }
                 let before = self.job(record.id).map(|entry| entry.status);
@@ -145,7 +146,7 @@ impl Image {
         if record.is_once() {
             self.schedules.remove(&due.id);
         } else {
-            record.last_ms = record.last_ms.max(Some(due.at_ms));
+            record.last_ms = Some(due.at_ms);
         }
     }
 

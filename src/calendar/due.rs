@@ -4,7 +4,7 @@
 //! counts, but for expressions of every hour, which go by the clock and not by its name: they have both.
 
 use jiff::civil::{Date, Time};
-use jiff::tz::AmbiguousOffset;
+use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 use jiff::{Timestamp, ToSpan};
 
 use super::{Cron, Zone};
@@ -57,6 +57,15 @@ impl Cron {
 
     fn due_on(&self, zone: &Zone, date: Date, after: Timestamp) -> Option<Timestamp> {
         let time_zone = zone.time_zone();
+        if let Some(offset) = only_offset(time_zone, date) {
+            let midnight = offset.to_timestamp(date.at(0, 0, 0, 0)).ok()?;
+            let elapsed = after.as_second() - midnight.as_second();
+            // Most days are like this one, so those that are over cost nothing.
+            return (elapsed < DAY_SECONDS)
+                .then(|| self.times().map(seconds_of).find(|seconds| *seconds > elapsed))
+                .flatten()
+                .and_then(|seconds| midnight.checked_add(seconds.seconds()).ok());
+        }
         let mut earliest: Option<Timestamp> = None;
         for (hour, minute) in self.times() {
             let time = Time::new(hour, minute, 0, 0).expect("hours and minutes of a day");
@@ -84,4 +93,22 @@ impl Cron {
         }
         earliest
     }
+}
+
+const DAY_SECONDS: i64 = 86_400;
+
+fn seconds_of((hour, minute): (i8, i8)) -> i64 {
+    i64::from(hour) * 3_600 + i64::from(minute) * 60
+}
+
+/// The offset of a day that no change of the clock is near; `None` where one may be.
+fn only_offset(time_zone: &TimeZone, date: Date) -> Option<Offset> {
+    // No offset is as long as a day and two hours.
+    let noon = Offset::UTC.to_timestamp(date.at(12, 0, 0, 0)).ok()?;
+    let before = noon.checked_sub(38.hours()).ok()?;
+    let behind = noon.checked_add(38.hours()).ok()?;
+    let change = time_zone.following(before).next();
+    change
+        .is_none_or(|change| change.timestamp() > behind)
+        .then(|| time_zone.to_offset(noon))
 }

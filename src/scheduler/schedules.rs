@@ -121,9 +121,7 @@ impl Schedules {
 
     /// When one is due first that is new, or was known before this run.
     fn first(&self, now: Timestamp, schedule: &Schedule, record: &ScheduleRecord, is_new: bool) -> Next {
-        let base_ms = record
-            .last_ms
-            .map_or(record.since_ms, |last_ms| last_ms.max(record.since_ms));
+        let base_ms = record.last_ms.unwrap_or(record.since_ms);
         let from_ms = if is_new { now.wall_ms } else { base_ms };
         match &schedule.when {
             When::At { wall_ms } => Next::Wall(*wall_ms),

@@ -43,6 +43,7 @@
 mod intake;
 mod model;
 mod random;
+mod schedules;
 mod shape;
 
 use std::collections::BTreeMap;

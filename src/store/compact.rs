@@ -1,4 +1,4 @@
-//! What a new journal holds: every schedule, and every job as one line, in the order in which they were accepted.
+//! What a new journal holds: every job as one line, in the order in which they were accepted, and every schedule.
 //!
 //! Unaware of when one is written and of what happens meanwhile.
 
@@ -44,9 +44,6 @@ impl Snapshot {
 
     pub(super) fn write(&self, to: &mut NewJournal) -> io::Result<()> {
         let mut buffer = Vec::with_capacity(CHUNK);
-        for schedule in &self.schedules {
-            push_change(&mut buffer, schedule);
-        }
         for job in &self.jobs {
             match job {
                 Job::Live(record) => push_record(&mut buffer, record),
@@ -56,6 +53,10 @@ impl Snapshot {
                 to.write(&buffer)?;
                 buffer.clear();
             }
+        }
+        // Behind the jobs: what is read last of when one was due is what counts.
+        for schedule in &self.schedules {
+            push_change(&mut buffer, schedule);
         }
         for payload in self.unknown.iter() {
             push_payload(&mut buffer, payload);
