@@ -580,7 +580,11 @@ impl World {
             match order {
                 Order::Save(change) => changes.push(change),
                 Order::Exit => {}
-                other => panic!("no task is run here: {other:?}"),
+                Order::StartTask { .. }
+                | Order::TellRetry { .. }
+                | Order::StopTask(_)
+                | Order::KillTask(_)
+                | Order::AbandonTask(_) => panic!("no task is run here: {order:?}"),
             }
         }
         for change in &changes {
