@@ -39,6 +39,19 @@
 //!   task's own of the same millisecond; `on_error` does not learn which task ran then
 //! - a task that is over its time ends as canceled; 130 means stopped whatever the stop signal is; the grace is prunner's
 //!   and not the task's; the attempt is not counted
+//!
+//! Of requests and what becomes of them, most within the first 1,500 histories, the rest within 10,000:
+//!
+//! - a key is forgotten at a restart, or outlives its job; another body passes for the same; the key of a request that
+//!   joined a job is not kept
+//! - a request joins a job of another partition, or one that is being stopped, or one that waits before one that runs; a
+//!   reload leaves the old rule about equals
+//! - a default is not in the record, or not added at a restart; variables that are not declared pass where they must not
+//! - merged lists begin with the new items; of merged objects the old one wins; the merged set is not checked again
+//! - the newest is interrupted, or one of another partition; two are stopped for one; one is stopped while the store has
+//!   trouble; the end of a delay interrupts none
+//! - a job that is replaced while it runs runs `on_error`, stops what must be let end, counts a failure of that or its limit
+//!   as its own, or can't be canceled any more
 
 mod intake;
 mod model;
