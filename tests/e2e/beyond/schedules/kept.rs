@@ -194,3 +194,17 @@ fn what_was_added_is_on_disk_before_the_answer() {
         assert!(server.schedules().iter().all(|found| found["id"] != **id));
     }
 }
+
+#[test]
+fn a_job_that_is_run_without_a_server_leaves_them_alone() {
+    let (space, server) = TestSpace::serving(&noting(&json!([{"every": "1s", "catch_up": "one"}])));
+    let id = server.add(&json!({"pipeline": "p", "at": in_seconds(3_600)}));
+    assert_eq!(server.stop(), Some(0));
+    let count = space.read("ran").lines().count();
+    let output = space.run(&["run", "p", "--data", ".prunner"]);
+    assert_eq!(output.status.code(), Some(0));
+    // What is due meanwhile is a server's.
+    assert_eq!(space.read("ran").lines().count(), count + 1);
+    let server = space.serve();
+    assert!(server.schedules().iter().any(|found| found["id"] == *id));
+}
