@@ -18,15 +18,20 @@ const ID: usize = 36;
 const WRONG_OF_ID: usize = 4;
 /// So many bytes of what stands before an id may be wrong: less than kinds of the same length differ.
 const WRONG_OF_KIND: usize = 2;
-/// What the lines of a job begin with that is known already.
-const CHANGES: [&str; 5] = [
-    r#"{"start":{"job":""#,
-    r#"{"task":{"job":""#,
-    r#"{"cancel":{"job":""#,
-    r#"{"end":{"job":""#,
-    r#"{"forget":{"job":""#,
+/// What lines begin with, and whether the job that they name waits no more. Where two are equally close to what is found,
+/// the first one counts: the one that costs a job rather than running it twice.
+const KINDS: [(&str, bool); 10] = [
+    (r#"{"start":{"job":""#, true),
+    (r#"{"task":{"job":""#, true),
+    (r#"{"fail":{"job":""#, true),
+    (r#"{"cancel":{"job":""#, true),
+    (r#"{"end":{"job":""#, true),
+    (r#"{"forget":{"job":""#, true),
+    (r#"{"join":{"job":""#, false),
+    (r#"{"job":{"id":""#, false),
+    (r#"{"schedule":{"id":""#, false),
+    (r#"{"forgetSchedule":{"schedule":""#, false),
 ];
-const ACCEPTED: &str = r#"{"job":{"id":""#;
 
 /// The waiting jobs of which damaged lines may have said that they wait no more.
 #[derive(Debug, Default)]
@@ -90,27 +95,31 @@ fn owner(line: &[u8], image: &Image) -> Owner {
     if unreadable_bytes > WRONG_OF_ID || !line.ends_with(b"}") && !line[..line.len().max(1) - 1].ends_with(b"}") {
         return Owner::Unreadable;
     }
-    if id_behind(line, ACCEPTED).is_some() {
-        return Owner::OfNoAccount;
+    let kinds = KINDS.iter().filter_map(|(start, ends_wait)| {
+        let (wrong, id) = id_behind(line, start)?;
+        Some((wrong, id, *ends_wait))
+    });
+    match kinds.min_by_key(|(wrong, ..)| *wrong) {
+        None => Owner::Unreadable,
+        Some((.., false)) => Owner::OfNoAccount,
+        Some((_, id, true)) => image
+            .jobs()
+            .find(|job| differences(id, job.id.to_string().as_bytes()) <= WRONG_OF_ID)
+            .map_or(Owner::OfNoAccount, |job| Owner::Job(job.id)),
     }
-    let Some(id) = CHANGES.iter().find_map(|change| id_behind(line, change)) else {
-        return Owner::Unreadable;
-    };
-    image
-        .jobs()
-        .find(|job| differences(id, job.id.to_string().as_bytes()) <= WRONG_OF_ID)
-        .map_or(Owner::OfNoAccount, |job| Owner::Job(job.id))
 }
 
-/// What stands where the id is in a line that begins in this way, if it is close enough to be one.
-fn id_behind<'a>(line: &'a [u8], start: &str) -> Option<&'a [u8]> {
+/// What stands where the id is in a line that begins in this way, if both are close enough; and how many bytes of the
+/// beginning are wrong.
+fn id_behind<'a>(line: &'a [u8], start: &str) -> Option<(usize, &'a [u8])> {
     let found = line.get(PREFIX..PREFIX + start.len())?;
     let id = line.get(PREFIX + start.len()..)?.get(..ID)?;
     let wrong = id
         .iter()
         .filter(|byte| !byte.is_ascii_hexdigit() && **byte != b'-')
         .count();
-    (differences(found, start.as_bytes()) <= WRONG_OF_KIND && wrong <= WRONG_OF_ID).then_some(id)
+    let wrong_of_kind = differences(found, start.as_bytes());
+    (wrong_of_kind <= WRONG_OF_KIND && wrong <= WRONG_OF_ID).then_some((wrong_of_kind, id))
 }
 
 fn differences(one: &[u8], other: &[u8]) -> usize {

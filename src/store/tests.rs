@@ -13,8 +13,9 @@ use super::recover::Recovered;
 use super::worker::{Message, Worker};
 use super::{Batch, Change, DataDirectory, Parts, Store, recover};
 use crate::health::Health;
-use crate::job::{JobId, JobRecord, JobStatus, TaskProgress, TaskRecord, TaskStatus};
+use crate::job::{IdempotencyKey, JobId, JobRecord, JobStatus, TaskProgress, TaskRecord, TaskStatus};
 use crate::read_model::{Image, ReadModel};
+use crate::schedule::{Added, ScheduleId, ScheduleRecord};
 use crate::template::Variables;
 use crate::testing::TestDirectory;
 
@@ -402,12 +403,28 @@ fn damaged_behind_six(bed: &Bed, middle: &[u8]) -> Vec<String> {
         .collect()
 }
 
+/// Each byte of a line that stands behind the six jobs, flipped in several ways.
+#[track_caller]
+fn check_flips(change: &Change, expected: &[&str]) {
+    let bed = Bed::new();
+    let line = lines(std::slice::from_ref(change));
+    // A newline that is damaged costs nothing: what it joins is taken apart again.
+    for place in 0..line.len() - 1 {
+        for flip in [0x01, 0x20, 0xff] {
+            let mut line = line.clone();
+            line[place] ^= flip;
+            let found = damaged_behind_six(&bed, &line);
+            assert_eq!(found, expected, "byte {place} with {flip:x} of {change:?}");
+        }
+    }
+}
+
 #[test]
 fn a_damaged_line_that_started_a_job_interrupts_it_alone() {
-    let bed = Bed::new();
     for change in [
         start(4),
         task(4, 0, TaskStatus::Done),
+        fail(4),
         end(4, JobStatus::Canceled),
         Change::Forget { job: id(4) },
         Change::Cancel {
@@ -416,20 +433,37 @@ fn a_damaged_line_that_started_a_job_interrupts_it_alone() {
             replaced: false,
         },
     ] {
-        let line = lines(std::slice::from_ref(&change));
-        for place in 0..line.len() {
-            for flip in [0x01, 0x20, 0xff] {
-                let mut line = line.clone();
-                line[place] ^= flip;
-                let found = damaged_behind_six(&bed, &line);
-                // A newline that is damaged costs nothing: what it joins is taken apart again.
-                let is_whole = place + 1 == line.len();
-                if !is_whole {
-                    let expected = ["1 succeeded", "2 succeeded", "4 interrupted"];
-                    assert_eq!(found, expected, "byte {place} with {flip:x} of {change:?}");
-                }
-            }
-        }
+        check_flips(&change, &["1 succeeded", "2 succeeded", "4 interrupted"]);
+    }
+}
+
+#[test]
+fn a_damaged_line_that_starts_no_job_interrupts_none() {
+    let schedule = ScheduleId(id(9).0);
+    let added = Added {
+        pipeline: "deploy".to_owned(),
+        every: Some("1m".to_owned()),
+        ..Added::default()
+    };
+    for change in [
+        job(9),
+        Change::Join {
+            job: id(4),
+            key: IdempotencyKey {
+                key: "k".to_owned(),
+                body_hash: "h".to_owned(),
+                joined: true,
+            },
+        },
+        Change::Schedule(Box::new(ScheduleRecord {
+            id: schedule,
+            since_ms: NOW_MS,
+            last_ms: None,
+            added: Some(Box::new(added)),
+        })),
+        Change::ForgetSchedule { schedule },
+    ] {
+        check_flips(&change, &["1 succeeded", "2 succeeded"]);
     }
 }
 
