@@ -27,6 +27,7 @@ pub(crate) mod size;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod value;
 pub(crate) mod variables;
 
 use std::collections::BTreeMap;

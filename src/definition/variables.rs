@@ -15,6 +15,7 @@ use crate::definition::fields::{Reader, field};
 use crate::definition::keys::{Place, VARIABLE_TYPES};
 use crate::definition::names::did_you_mean;
 use crate::definition::parse::{Kind, Node};
+use crate::definition::value::json;
 use crate::template::{Variables, is_reserved};
 
 /// What is longer is no sensible pattern, and takes long to match.
@@ -158,17 +159,22 @@ pub(crate) fn kind_of(value: &Value) -> &'static str {
     }
 }
 
+/// What a request says of a variable: null is as good as nothing.
+pub(crate) fn given<'v>(variables: &'v Variables, name: &str) -> Option<&'v Value> {
+    variables.get(name).filter(|value| !value.is_null())
+}
+
 impl Declared {
     pub(crate) fn find(&self, name: &str) -> Option<&Variable> {
         self.variables.iter().find(|variable| variable.name == name)
     }
 
-    /// The variables with the defaults of those that are not given; a null is not given.
+    /// The variables with the defaults of those that are not given.
     pub(crate) fn complete(&self, variables: Arc<Variables>) -> Arc<Variables> {
         let mut completed = variables;
         for variable in &self.variables {
             if let Some(default) = &variable.default
-                && completed.get(&variable.name).is_none_or(Value::is_null)
+                && given(&completed, &variable.name).is_none()
             {
                 Arc::make_mut(&mut completed).insert(variable.name.clone(), default.clone());
             }
@@ -182,7 +188,7 @@ impl Declared {
         let mut missing = Vec::new();
         for variable in &self.variables {
             let name = shown(&variable.name);
-            match variables.get(&variable.name).filter(|value| !value.is_null()) {
+            match given(variables, &variable.name) {
                 Some(value) => {
                     if let Err(phrase) = variable.check(value) {
                         complaints.push(format!("variable `{name}` {phrase}"));
@@ -405,16 +411,16 @@ impl Reader<'_> {
 
     /// A value as the file has it, of this type.
     fn value(&mut self, node: &Node, kind: VariableKind, place: &str) -> Option<Value> {
-        let value = json(node).filter(|value| kind.holds(value));
+        let is_text_without_quotes = kind == VariableKind::String
+            && matches!(
+                node,
+                Node::Scalar {
+                    kind: Kind::Number | Kind::Boolean,
+                    ..
+                }
+            );
+        let value = Some(json(node)).filter(|value| kind.holds(value) && !is_text_without_quotes);
         if value.is_none() {
-            let is_text_without_quotes = kind == VariableKind::String
-                && matches!(
-                    node,
-                    Node::Scalar {
-                        kind: Kind::Number | Kind::Boolean,
-                        ..
-                    }
-                );
             let hint = if is_text_without_quotes {
                 ": put it in quotes"
             } else {
@@ -440,25 +446,6 @@ impl Pattern {
             source: source.to_owned(),
             whole,
         })
-    }
-}
-
-/// `None` where it has a number or boolean that JSON does not know.
-fn json(node: &Node) -> Option<Value> {
-    match node {
-        Node::Scalar { kind, text } => match kind {
-            Kind::Null => Some(Value::Null),
-            Kind::Text => Some(Value::String(text.clone())),
-            Kind::Boolean | Kind::Number => serde_json::from_str(text).ok(),
-        },
-        Node::List(items) => items.iter().map(json).collect::<Option<_>>().map(Value::Array),
-        Node::Mapping(mapping) => {
-            let entries = mapping
-                .entries
-                .iter()
-                .map(|(name, node)| Some((name.clone(), json(node)?)));
-            entries.collect::<Option<_>>().map(Value::Object)
-        }
     }
 }
 

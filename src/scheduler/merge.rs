@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::deduplicate::value_digest;
 use crate::definition::intake::{Intake, Merging};
 use crate::definition::shown;
-use crate::definition::variables::{kind_of, list_items};
+use crate::definition::variables::{given, kind_of, list_items};
 use crate::template::Variables;
 
 /// As much as a request can bring.
@@ -58,10 +58,6 @@ pub(super) fn merged(intake: &Intake, old: &Variables, mut new: Arc<Variables>) 
         Arc::make_mut(&mut new).insert(name.clone(), value);
     }
     Ok(new)
-}
-
-fn given<'v>(variables: &'v Variables, name: &str) -> Option<&'v Value> {
-    variables.get(name).filter(|value| !value.is_null())
 }
 
 /// Each item once, in the order in which they came; in the form of the new list, which may be an object.

@@ -57,6 +57,8 @@ fn defaults_of_each_type() {
         ("integer", "-7", json!(-7)),
         ("number", "1.5", json!(1.5)),
         ("boolean", "false", json!(false)),
+        ("boolean", "True", json!(true)),
+        ("integer", "0x1F", json!(31)),
         (
             "list",
             "[a, 1, true, ~, {b: c}]",
@@ -132,8 +134,12 @@ fn defaults_must_fit() {
         &["E has the number `1.5` as `default` of the variable `x`; expected an integer"],
     );
     check_variable(
-        "type: number, default: 0x1F",
-        &["E has the number `0x1F` as `default` of the variable `x`; expected a number"],
+        "type: number, default: .inf",
+        &["E has the number `.inf` as `default` of the variable `x`; expected a number"],
+    );
+    check_variable(
+        "default: .inf",
+        &["E has the number `.inf` as `default` of the variable `x`; expected a string: put it in quotes"],
     );
     check_variable(
         "type: boolean, default: 'true'",
