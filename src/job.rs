@@ -14,6 +14,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::definition::ON_ERROR;
+use crate::id::parse_id;
 use crate::schedule::{Due, ScheduleId, ScheduleRecord};
 use crate::template::Variables;
 use crate::timestamp::rfc3339;
@@ -32,12 +33,8 @@ impl fmt::Display for JobId {
 impl FromStr for JobId {
     type Err = ();
 
-    /// The usual form alone: 32 digits in five groups. The other forms of a UUID would be other names of the same job.
     fn from_str(text: &str) -> Result<JobId, ()> {
-        if text.len() != 36 {
-            return Err(());
-        }
-        Uuid::try_parse(text).map(JobId).map_err(|_| ())
+        parse_id(text).map(JobId).ok_or(())
     }
 }
 

@@ -31,6 +31,7 @@ mod calendar;
 mod definition;
 mod health;
 mod http;
+mod id;
 mod job;
 mod main_loop;
 mod metrics;

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::calendar::{Cron, LEAST_INTERVAL_MS, When, Zone};
 use crate::definition::schedules::Schedule;
 use crate::definition::{duration, shown};
+use crate::id::parse_id;
 use crate::template::Variables;
 use crate::timestamp::{parse_rfc3339, rfc3339};
 
@@ -33,33 +34,17 @@ impl FromStr for ScheduleId {
     type Err = ();
 
     fn from_str(text: &str) -> Result<ScheduleId, ()> {
-        if text.len() != 36 {
-            return Err(());
-        }
-        Uuid::try_parse(text).map(ScheduleId).map_err(|_| ())
+        parse_id(text).map(ScheduleId).ok_or(())
     }
 }
 
 impl ScheduleId {
     /// Of one from a file: the same as long as pipeline, expression, time zone, partition and variables are.
     pub(crate) fn of_file(pipeline: &str, schedule: &Schedule) -> ScheduleId {
-        let (key, text) = schedule.when.key_and_text();
-        let zone = schedule.zone.as_ref().map_or("", |zone| &**zone.name());
-        let variables = serde_json::to_string(&*schedule.variables).expect("variables are JSON");
-        let mut hash = FNV_BASIS;
-        for part in [pipeline, key, &text, zone, &schedule.partition, &variables] {
-            // No part holds the byte that ends it.
-            for byte in part.bytes().chain([0xff]) {
-                hash = (hash ^ u128::from(byte)).wrapping_mul(FNV_PRIME);
-            }
-        }
-        ScheduleId(uuid::Builder::from_custom_bytes(hash.to_be_bytes()).into_uuid())
+        let digest = schedule.digest(pipeline);
+        ScheduleId(uuid::Builder::from_custom_bytes(digest.to_be_bytes()).into_uuid())
     }
 }
-
-/// FNV-1a of 128 bits: it tells apart what people write, and nobody gains by finding two that it doesn't.
-const FNV_BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-const FNV_PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
 
 /// Which due time of which schedule a job came of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -255,11 +240,14 @@ mod tests {
             id("p", "1m", Some("UTC"), "", "{}"),
             id("p", "1m", None, "a", "{}"),
             id("p", "1m", None, "", r#"{"a":1}"#),
+            id("p", "1m", None, "", r#"{"a":1,"b":{"c":1,"d":2}}"#),
         ];
         for (index, other) in others.iter().enumerate() {
             assert_ne!(*other, first);
             assert!(!others[..index].contains(other));
         }
+        let other_order = id("p", "1m", None, "", r#"{"b":{"d":2,"c":1},"a":1}"#);
+        assert_eq!(other_order, others[5]);
         // What it makes up for does not make it another one.
         let mut makes_up = schedule("1m", None, "", "{}");
         makes_up.makes_up = true;

@@ -2,15 +2,17 @@
 //!
 //! What expressions mean is up to `calendar`. Unaware of what has been due already.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use serde_json::{Number, Value};
+use serde_json::Value;
 
 use crate::calendar::{Cron, LEAST_INTERVAL_MS, When, Zone};
 use crate::definition::complaint::shown;
 use crate::definition::fields::{Reader, described, field};
 use crate::definition::keys::{CATCH_UP, Place};
 use crate::definition::parse::{Kind, Node};
+use crate::definition::value::json;
 use crate::template::Variables;
 
 /// One entry of a pipeline's list, or what a client asked for.
@@ -24,6 +26,29 @@ pub(crate) struct Schedule {
     /// What was missed while prunner was down is made up for, once.
     pub makes_up: bool,
 }
+
+impl Schedule {
+    /// Tells apart what is due by itself: the same where expression, time zone, partition and variables are, in any order of
+    /// their names. What it makes up for does not make it another one.
+    pub(crate) fn digest(&self, pipeline: &str) -> u128 {
+        let (key, text) = self.when.key_and_text();
+        let zone = self.zone.as_ref().map_or("", |zone| &**zone.name());
+        let mut variables = Value::Object((*self.variables).clone());
+        variables.sort_all_objects();
+        let mut hash = FNV_BASIS;
+        for part in [pipeline, key, &text, zone, &self.partition, &variables.to_string()] {
+            // No part holds the byte that ends it.
+            for byte in part.bytes().chain([0xff]) {
+                hash = (hash ^ u128::from(byte)).wrapping_mul(FNV_PRIME);
+            }
+        }
+        hash
+    }
+}
+
+/// FNV-1a of 128 bits: it tells apart what people write, and nobody gains by finding two that it doesn't.
+const FNV_BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+const FNV_PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
 
 impl Reader<'_> {
     pub(super) fn schedules(&mut self, entries: &[(String, Node)]) -> Vec<Schedule> {
@@ -39,17 +64,19 @@ impl Reader<'_> {
             return Vec::new();
         };
         let mut schedules: Vec<Schedule> = Vec::with_capacity(items.len());
+        let mut known = HashSet::new();
+        let pipeline = self.pipeline.unwrap_or_default();
         for (index, item) in items.iter().enumerate() {
             let Some(schedule) = self.schedule(index + 1, item) else {
                 continue;
             };
-            if schedules.contains(&schedule) {
+            if known.insert(schedule.digest(pipeline)) {
+                schedules.push(schedule);
+            } else {
                 self.warning(format!(
                     "has schedule {} twice in `schedules`, and it is due once; remove one of them",
                     index + 1
                 ));
-            } else {
-                schedules.push(schedule);
             }
         }
         schedules
@@ -180,39 +207,4 @@ impl Reader<'_> {
         }
         Arc::new(variables)
     }
-}
-
-/// What a request would say instead.
-fn json(node: &Node) -> Value {
-    match node {
-        Node::Scalar { kind: Kind::Null, .. } => Value::Null,
-        Node::Scalar {
-            kind: Kind::Boolean,
-            text,
-        } => Value::Bool(text == "true"),
-        Node::Scalar {
-            kind: Kind::Number,
-            text,
-        } => number(text).map_or_else(|| Value::String(text.clone()), Value::Number),
-        Node::Scalar { kind: Kind::Text, text } => Value::String(text.clone()),
-        Node::List(items) => Value::Array(items.iter().map(json).collect()),
-        Node::Mapping(mapping) => {
-            let entries = mapping.entries.iter();
-            Value::Object(entries.map(|(name, value)| (name.clone(), json(value))).collect())
-        }
-    }
-}
-
-/// As it is written where JSON writes it so too; `None` for what JSON has no number for.
-fn number(text: &str) -> Option<Number> {
-    if let Ok(number) = serde_json::from_str(text) {
-        return Some(number);
-    }
-    let (digits, radix) = match text.get(..2) {
-        Some("0x") => (&text[2..], 16),
-        Some("0o") => (&text[2..], 8),
-        Some("0b") => (&text[2..], 2),
-        _ => return text.parse().ok().and_then(Number::from_f64),
-    };
-    u64::from_str_radix(digits, radix).ok().map(Number::from)
 }

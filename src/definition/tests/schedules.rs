@@ -37,13 +37,14 @@ fn a_schedule_says_when_and_with_what() {
     assert_eq!(only("every: 15m").when, every);
     let full = only(
         "cron: '@daily', timezone: Europe/Berlin, partition: 7, catch_up: one, \
-         variables: {a: 1.10, b: [true, ~, x], c: {d: 0x1F}, e: 1e3, f: .inf, g: '5'}",
+         variables: {a: 1.10, b: [true, ~, x], c: {d: 0x1F}, e: 1e3, f: .inf, g: '5', h: True}",
     );
     assert_eq!(full.zone, Zone::named("Europe/Berlin"));
     assert_eq!((&*full.partition, full.makes_up), ("7", true));
     assert_eq!(
         serde_json::to_string(&*full.variables).unwrap(),
-        r#"{"a":1.10,"b":[true,null,"x"],"c":{"d":31},"e":1e3,"f":".inf","g":"5"}"#.replace("1e3", &json_number("1e3"))
+        r#"{"a":1.10,"b":[true,null,"x"],"c":{"d":31},"e":1e3,"f":".inf","g":"5","h":true}"#
+            .replace("1e3", &json_number("1e3"))
     );
     assert!(!only("every: 1s, catch_up: none").makes_up);
 }
@@ -55,11 +56,12 @@ fn json_number(text: &str) -> String {
 
 #[test]
 fn the_same_one_is_there_once() {
+    let twice =
+        |number| format!("W has schedule {number} twice in `schedules`, and it is due once; remove one of them");
     let text = "schedules: [{every: 1m}, {every: 1m, catch_up: one}, {every: 1m}]";
-    check_pipeline(
-        text,
-        &["W has schedule 3 twice in `schedules`, and it is due once; remove one of them"],
-    );
+    check_pipeline(text, &[&*twice(2), &*twice(3)]);
+    let text = "schedules: [{every: 1m, variables: {a: 1, b: 2}}, {every: 1m, variables: {b: 2, a: 1}}]";
+    check_pipeline(text, &[&*twice(2)]);
     let text = "schedules: [{every: 1m}, {every: 1m, partition: a}, {every: 1m, variables: {a: 1}}]";
     assert_eq!(with_keys(text).schedules.len(), 3);
     assert_eq!(json!(1), with_keys(text).schedules[2].variables["a"]);
