@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::job::Job;
 use super::{Accepted, Order, ScheduleError, ScheduleRequest, Scheduler};
 use crate::definition::intake::Deduplicate;
+use crate::definition::variables::given;
 use crate::job::{Change, JobId};
 use crate::template::Variables;
 
@@ -32,8 +33,8 @@ impl Scheduler {
             let job = &self.jobs[*id];
             let counts = match job.phase.turn() {
                 None => true,
-                // One that is being stopped will not do what is asked for.
-                Some(_) => !rule.among_waiting && job.canceled.is_none() && job.replaced.is_none(),
+                // One that is about to end will not do what is asked for.
+                Some(_) => !rule.among_waiting && !job.is_ending(),
             };
             counts && job.partition == request.partition && are_equal(rule, &job.variables, &request.variables)
         };
@@ -117,10 +118,6 @@ fn digest(rule: &Deduplicate, partition: &str, variables: &Variables) -> u64 {
         }
     }
     hasher.finish()
-}
-
-fn given<'v>(variables: &'v Variables, name: &str) -> Option<&'v Value> {
-    variables.get(name).filter(|value| !value.is_null())
 }
 
 fn are_equal(rule: &Deduplicate, one: &Variables, other: &Variables) -> bool {

@@ -39,17 +39,16 @@ impl Scheduler {
         if !lane.pipeline.intake.interrupt_running {
             return None;
         }
-        let is_stopped = |job: &Job| job.canceled.is_some() || job.replaced.is_some();
         let running = || lane.running.values().map(|id| &self.jobs[id]);
         // Places that become free without it go to those before it, then to it.
-        if running().filter(|job| is_stopped(job)).count() >= lane.due_up_to(job.place) {
+        if running().filter(|job| job.is_ending()).count() >= lane.due_up_to(job.place) {
             return None;
         }
         let is_alike = |other: &Job| match lane.pipeline.queue {
             Queue::PartitionedReplace { .. } => other.partition == job.partition,
             Queue::Append { .. } | Queue::Replace { .. } => true,
         };
-        let oldest = running().find(|other| !is_stopped(other) && is_alike(other));
+        let oldest = running().find(|other| !other.is_ending() && is_alike(other));
         oldest.map(|job| job.id)
     }
 

@@ -236,11 +236,21 @@ impl Job {
             .unwrap_or(self.pipeline.tasks.len())
     }
 
+    /// It was told to stop: what it ends as is decided, whatever fails from now on.
+    pub(super) fn is_told_to_stop(&self) -> bool {
+        self.canceled.is_some() || self.replaced.is_some()
+    }
+
+    /// No further task of it starts, but for its `on_error`.
     pub(super) fn is_stopped(&self) -> bool {
-        self.canceled.is_some()
-            || self.replaced.is_some()
+        self.is_told_to_stop()
             || self.is_timed_out
             || (self.failure.is_some() && !self.pipeline.continue_running_tasks_after_failure)
+    }
+
+    /// It does no more of what it was made for, and frees its place by itself.
+    pub(super) fn is_ending(&self) -> bool {
+        self.is_stopped() || matches!(self.phase, JobPhase::OnError { .. })
     }
 
     /// Nothing of it runs, and nothing of it will, as things stand.

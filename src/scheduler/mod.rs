@@ -532,8 +532,7 @@ impl Scheduler {
             TaskStatus::Waiting | TaskStatus::Running => unreachable!("a task ends as one of the three"),
         };
         job.tasks[task.index] = TaskState::Ended(end);
-        let is_ending = job.canceled.is_some() || job.replaced.is_some();
-        let fails_job = failed && job.failure.is_none() && !is_ending;
+        let fails_job = failed && job.failure.is_none() && !job.is_told_to_stop();
         if fails_job {
             job.failure = Some(Failure {
                 task_name: Arc::clone(&job.pipeline.task(task.index).name),
@@ -623,8 +622,7 @@ impl Scheduler {
         }
         if let JobPhase::Running { turn } = job.phase
             && job.failure.is_some()
-            && job.canceled.is_none()
-            && job.replaced.is_none()
+            && !job.is_told_to_stop()
             && job.pipeline.on_error.is_some()
         {
             job.enter_on_error(turn);

@@ -63,7 +63,7 @@ fn may_try_again(job: &Job, index: usize, verdict: &Verdict, retry: &Retry) -> b
     // What was told to stop may have failed by itself at the same moment: it stays stopped, for its job is.
     let is_on_error = index >= job.pipeline.tasks.len();
     let job_lets_it = if is_on_error {
-        job.canceled.is_none() && (job.replaced.is_none() || job.is_spared(index))
+        job.canceled.is_none()
     } else {
         !job.is_stopped() || (job.canceled.is_none() && !job.is_timed_out && job.is_spared(index))
     };

@@ -182,6 +182,11 @@ impl ModelJob {
         self.is_canceled || self.is_replaced || self.is_timed_out || (self.has_failed && !self.shape.keeps_going)
     }
 
+    /// It leaves its place without being asked.
+    fn is_ending(&self) -> bool {
+        self.is_stopped() || self.owes_on_error() || self.tasks.len() > self.shape.tasks.len()
+    }
+
     fn course(&self, index: usize) -> &Course {
         let task = self.shape.tasks.get(index);
         task.map_or(&self.shape.on_error_course, |task| &task.course)
@@ -190,7 +195,7 @@ impl ModelJob {
     /// No attempt of it starts any more.
     fn is_barred(&self, index: usize) -> bool {
         if index == self.shape.tasks.len() {
-            return self.is_canceled || (self.is_replaced && !self.course(index).is_spared);
+            return self.is_canceled;
         }
         self.is_canceled || self.is_timed_out || (self.is_stopped() && !self.course(index).is_spared)
     }
@@ -358,10 +363,7 @@ impl Model {
             let twin = running.chain(waiting).find(|id| {
                 let job = &self.jobs[*id];
                 let place = (job.pipeline.as_str(), job.partition.as_str());
-                !job.is_canceled
-                    && !job.is_replaced
-                    && place == (pipeline, partition)
-                    && rule.agree(&job.variables, &variables)
+                !job.is_ending() && place == (pipeline, partition) && rule.agree(&job.variables, &variables)
             });
             match twin {
                 Some(&job) if rule.refuses => return Err(ScheduleError::Duplicate(job)),
@@ -1171,7 +1173,7 @@ impl Model {
         {
             let other = &self.jobs[candidate];
             let is_apart = matches!(limits.queue, Queue::PartitionedReplace { .. }) && other.partition != job.partition;
-            if other.is_canceled || other.is_replaced {
+            if other.is_ending() {
                 leaving += 1;
             } else if victim.is_none() && !is_apart {
                 victim = Some(*candidate);

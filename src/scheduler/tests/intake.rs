@@ -124,15 +124,61 @@ fn a_job_that_would_have_to_wait_stops_the_oldest() {
             start 2/on_error, for a failed with 1 (exit status 1)
         > schedule p
             5 waits
-            2 is told to stop: replaced by job 5
-            stop 2/on_error
-        > cancel 2 anna
-            2 is told to stop: canceled by anna
-        > exit 2/on_error 130 stopped
-            2/on_error canceled -1
-            2 canceled: canceled by anna
+        > exit 2/on_error 0
+            2/on_error done
+            2 failed
             5 runs
             start 5/a after the save
+        > schedule p
+            6 waits
+            4 is told to stop: replaced by job 6
+            stop 4/a
+        > cancel 4 anna
+            4 is told to stop: canceled by anna
+        > exit 4/a 130 stopped
+            4/a canceled -1
+            4 canceled: canceled by anna
+            6 runs
+            start 6/a after the save
+        ",
+    );
+}
+
+#[test]
+fn a_job_that_fails_is_neither_joined_nor_replaced() {
+    check(
+        "p: {deduplicate: {}, interrupt_running: true, queue_strategy: replace, queue_limit: 1,
+             tasks: {a: {script: x}, b: {script: x}}, on_error: {script: x}},
+         q: {deduplicate: {}, continue_running_tasks_after_failure: true, tasks: {a: {script: x}}, on_error: {script: x}}",
+        "
+        > schedule p
+            1 runs
+            start 1/a after the save
+            start 1/b after the save
+        > exit 1/a 1
+            1/a error 1 (exit status 1), fails the job
+            stop 1/b
+        > schedule p
+            2 waits
+        > exit 1/b 130 stopped
+            1/b canceled -1
+            start 1/on_error, for a failed with 1 (exit status 1)
+        > schedule p
+            joined: 2
+        > exit 1/on_error 0
+            1/on_error done
+            1 failed
+            2 runs
+            start 2/a after the save
+            start 2/b after the save
+        > schedule q
+            4 runs
+            start 4/a after the save
+        > exit 4/a 1
+            4/a error 1 (exit status 1), fails the job
+            start 4/on_error, for a failed with 1 (exit status 1)
+        > schedule q
+            5 waits
         ",
     );
 }
