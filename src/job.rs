@@ -115,6 +115,9 @@ pub(crate) struct JobRecord {
     pub user: String,
     #[serde(default, skip_serializing_if = "is_empty_map")]
     pub variables: Arc<Variables>,
+    /// Those of them that no request gave: they have their defaults. For the job that replaces this one while it waits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_default: Vec<String>,
     /// Empty: none was given.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub partition: String,

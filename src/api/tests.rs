@@ -88,6 +88,7 @@ fn record(number: u128, pipeline: &str, status: JobStatus) -> JobRecord {
         pipeline: pipeline.into(),
         user: "anna".to_owned(),
         variables: Arc::default(),
+        by_default: Vec::new(),
         partition: String::new(),
         created_ms: NOW_MS,
         place: 0,

@@ -182,6 +182,16 @@ impl Declared {
         completed
     }
 
+    /// Those that are not given and have a default.
+    pub(crate) fn by_default(&self, variables: &Variables) -> Vec<String> {
+        let names = self.variables.iter().filter(|variable| variable.default.is_some());
+        names
+            .map(|variable| &variable.name)
+            .filter(|name| given(variables, name).is_none())
+            .cloned()
+            .collect()
+    }
+
     /// What is wrong with these variables, and the names of those that are required and missing.
     pub(crate) fn complaints(&self, variables: &Variables) -> (Vec<String>, Vec<&str>) {
         let mut complaints = Vec::new();

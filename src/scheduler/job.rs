@@ -16,6 +16,8 @@ pub(super) struct Job {
     /// The definition that it was scheduled with; a reload does not touch it.
     pub pipeline: Arc<Pipeline>,
     pub variables: Arc<Variables>,
+    /// Those that no request gave, while it waits.
+    pub by_default: Vec<String>,
     pub partition: String,
     pub place: u64,
     /// Size of its variables as JSON text while it waits, which counts towards a limit.
@@ -162,6 +164,7 @@ impl Job {
             id: record.id,
             pipeline,
             variables: Arc::clone(&record.variables),
+            by_default: record.by_default.clone(),
             partition: record.partition.clone(),
             place: record.place,
             waiting_bytes: 0,

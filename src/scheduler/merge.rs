@@ -1,6 +1,6 @@
 //! What a job takes over from the waiting one that it replaces: `merge_variables`.
 //!
-//! Unaware of jobs. Null is as good as not given.
+//! Unaware of jobs. Null is as good as not given. Surprise: so is a default, though the job has it as if it had been given.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,17 +39,24 @@ pub(super) fn complaints(intake: &Intake, variables: &Variables) -> Vec<String> 
     wrong.collect()
 }
 
-/// The new variables with what they take over from the old ones.
+/// The new variables, without their defaults, with what they take over from the old ones, of which some are `by_default`.
 ///
 /// # Errors
 /// Where an old value is of the wrong kind, which it can be after a reload alone.
-pub(super) fn merged(intake: &Intake, old: &Variables, mut new: Arc<Variables>) -> Result<Arc<Variables>, String> {
+pub(super) fn merged(
+    intake: &Intake,
+    old: &Variables,
+    by_default: &[String],
+    mut new: Arc<Variables>,
+) -> Result<Arc<Variables>, String> {
     let wrong = complaints(intake, old);
     if !wrong.is_empty() {
         return Err(wrong.join("; "));
     }
     for (name, merge) in &intake.merge {
-        let Some(old) = given(old, name) else { continue };
+        let Some(old) = given(old, name).filter(|_| !by_default.contains(name)) else {
+            continue;
+        };
         let value = match (merge, given(&new, name)) {
             (Merging::Keep, _) | (_, None) => old.clone(),
             (Merging::Append, Some(new)) => append(old, new),
@@ -104,7 +111,7 @@ mod tests {
     #[track_caller]
     fn check(old: &Value, new: &Value, expected: &str) {
         let variables = |value: &Value| value.as_object().unwrap().clone();
-        let merged = merged(&intake(), &variables(old), Arc::new(variables(new)));
+        let merged = merged(&intake(), &variables(old), &[], Arc::new(variables(new)));
         let text = merged.map_or_else(|error| error, |merged| Value::Object((*merged).clone()).to_string());
         assert_eq!(text, expected);
     }
@@ -159,6 +166,7 @@ mod tests {
         let merged = merged(
             &intake(),
             old.as_object().unwrap(),
+            &[],
             Arc::new(new.as_object().unwrap().clone()),
         )
         .unwrap();

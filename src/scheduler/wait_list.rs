@@ -72,6 +72,8 @@ impl Scheduler {
                 let delay_is_over = not_before_ms.is_none() && record.start_after_ms.is_some();
                 if tasks != record.tasks || variables != record.variables {
                     record.tasks = tasks;
+                    let by_default = pipeline.intake.declared.by_default(&record.variables);
+                    record.by_default.extend(by_default);
                     record.variables = variables;
                     self.orders.push(Order::Save(Change::Job(Box::new(record.clone()))));
                 }
@@ -123,6 +125,7 @@ impl Scheduler {
         let Some(pipeline) = self.pipelines.get(request.pipeline.as_str()).cloned() else {
             return Err(ScheduleError::UnknownPipeline(request.pipeline));
         };
+        let given = Arc::clone(&request.variables);
         request.variables = pipeline.intake.declared.complete(request.variables);
         variables::check(&pipeline, id, &request.variables).map_err(ScheduleError::BadVariables)?;
 
@@ -140,10 +143,12 @@ impl Scheduler {
             Place::Last => None,
             Place::Of(_, job) => Some(job),
         };
-        if let Some(old) = replaced {
-            request.variables = self.merge(&pipeline, id, old, request.variables)?;
-        }
+        let mut by_default = Vec::new();
         if !starts {
+            by_default = pipeline.intake.declared.by_default(&given);
+            if let Some(old) = replaced.filter(|_| !pipeline.intake.merge.is_empty()) {
+                (request.variables, by_default) = self.merge(&pipeline, id, old, given)?;
+            }
             self.check_room(replaced, &request.variables)?;
         }
         let place = match place {
@@ -159,6 +164,7 @@ impl Scheduler {
             pipeline: Arc::clone(&pipeline.name),
             user: request.user,
             variables: request.variables,
+            by_default,
             partition: request.partition,
             created_ms: now.wall_ms,
             place,
@@ -208,19 +214,19 @@ impl Scheduler {
         })
     }
 
-    /// The variables of a new job that replaces an old one.
+    /// The variables of a new job that replaces an old one, and which of them nobody gave.
     fn merge(
         &self,
         pipeline: &Pipeline,
         id: JobId,
         old: JobId,
-        variables: Arc<Variables>,
-    ) -> Result<Arc<Variables>, ScheduleError> {
-        if pipeline.intake.merge.is_empty() {
-            return Ok(variables);
-        }
+        given: Arc<Variables>,
+    ) -> Result<(Arc<Variables>, Vec<String>), ScheduleError> {
         let refused = |why: String| ScheduleError::BadVariables(format!("merged with those of job {old}: {why}"));
-        let merged = merge::merged(&pipeline.intake, &self.jobs[&old].variables, variables).map_err(refused)?;
+        let (intake, old) = (&pipeline.intake, &self.jobs[&old]);
+        let merged = merge::merged(intake, &old.variables, &old.by_default, given).map_err(refused)?;
+        let by_default = intake.declared.by_default(&merged);
+        let merged = intake.declared.complete(merged);
         let bytes = json_bytes(&merged);
         if bytes > merge::MAX_MERGED_BYTES {
             return Err(refused(format!(
@@ -228,7 +234,7 @@ impl Scheduler {
             )));
         }
         variables::check(pipeline, id, &merged).map_err(refused)?;
-        Ok(merged)
+        Ok((merged, by_default))
     }
 
     /// Whether these variables may wait, in the place of this job if there is one.

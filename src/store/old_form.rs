@@ -169,6 +169,7 @@ fn record(job: OldJob, now_wall_ms: i64) -> Result<JobRecord, String> {
         pipeline: job.pipeline.into(),
         user: job.user.unwrap_or_default(),
         variables: Arc::new(job.variables.unwrap_or_default()),
+        by_default: Vec::new(),
         partition: String::new(),
         created_ms,
         place: 0,

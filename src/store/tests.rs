@@ -46,6 +46,7 @@ fn job(number: u64) -> Change {
         pipeline: "deploy".into(),
         user: "anna".to_owned(),
         variables: Arc::new(variables),
+        by_default: Vec::new(),
         partition: String::new(),
         created_ms: NOW_MS,
         place: number,

@@ -206,8 +206,14 @@ impl Rules {
         Some(variables)
     }
 
-    /// The variables of a job that replaces one with the old ones; `None`: it is refused.
-    pub(super) fn merge(&self, old: &Variables, new: &Variables) -> Option<Variables> {
+    /// `x` is not given, and has its default.
+    pub(super) fn fills_x(&self, variables: &Variables) -> bool {
+        variables.get("x").is_none_or(Value::is_null) && self.x.as_ref().is_some_and(|x| x.default.is_some())
+    }
+
+    /// The variables of a job that replaces one with the old ones, of which `x` may be a default, before new defaults are
+    /// filled in; `None`: it is refused.
+    pub(super) fn merge(&self, old: &Variables, old_x_is_default: bool, new: &Variables) -> Option<Variables> {
         let mut merged = new.clone();
         if self.appends
             && let Some(list) = old.get("l")
@@ -242,13 +248,13 @@ impl Rules {
             }
             merged.insert("m".to_owned(), Value::Object(joined));
         }
-        let kept = old.get("x").filter(|value| !value.is_null());
+        let kept = old.get("x").filter(|value| !value.is_null() && !old_x_is_default);
         if self.keeps
             && let Some(value) = kept
         {
             merged.insert("x".to_owned(), value.clone());
         }
-        self.admit(&merged)
+        self.admit(&merged).map(|_| merged)
     }
 
     /// A request that is not refused for what it brings.

@@ -68,6 +68,8 @@ pub(super) struct ModelJob {
     saved_shape: Arc<Shape>,
     partition: String,
     variables: Variables,
+    /// Nobody gave its `x`.
+    x_is_default: bool,
     /// Of the requests that it answers; true: one that joined it.
     keys: Vec<(RequestKey, bool)>,
     created_wall_ms: i64,
@@ -373,7 +375,7 @@ impl Model {
         }
         let decision = self.find_room(ask)?;
         if let Decision::Replaces(old) = decision
-            && shape.rules.merge(&self.jobs[&old].variables, &variables).is_none()
+            && self.merge(shape, &ask.variables, old).is_none()
         {
             return Err(ScheduleError::BadVariables(String::new()));
         }
@@ -436,11 +438,14 @@ impl Model {
         let Decision::Replaces(old) = decision else {
             return false;
         };
-        let rules = &self.defined[ask.pipeline].rules;
-        let own = rules.admit(&ask.variables);
-        own != own
-            .as_ref()
-            .and_then(|own| rules.merge(&self.jobs[&old].variables, own))
+        let shape = &self.defined[ask.pipeline];
+        Some(&ask.variables) != self.merge(shape, &ask.variables, old).as_ref()
+    }
+
+    /// What a request gives together with what its job takes over from the old one.
+    fn merge(&self, shape: &Shape, given: &Variables, old: JobId) -> Option<Variables> {
+        let old = &self.jobs[&old];
+        shape.rules.merge(&old.variables, old.x_is_default, given)
     }
 
     pub(super) fn will_accept(&mut self, now: Timestamp, id: JobId, ask: &Ask, decision: Decision) {
@@ -455,17 +460,19 @@ impl Model {
         let pipeline = ask.pipeline;
         let shape = Arc::clone(&self.defined[pipeline]);
         let delay_ms = (shape.delay_ms > 0).then_some(shape.delay_ms);
-        let mut variables = shape.rules.admit(&ask.variables);
+        let mut given = Some(ask.variables.clone());
         if let Decision::Replaces(old) = decision {
-            let old = &self.jobs[&old].variables;
-            variables = variables.and_then(|variables| shape.rules.merge(old, &variables));
+            given = self.merge(&shape, &ask.variables, old);
         }
+        let variables = given.as_ref().and_then(|given| shape.rules.admit(given));
+        let x_is_default = given.is_some_and(|given| shape.rules.fills_x(&given));
         let job = ModelJob {
             pipeline: pipeline.to_owned(),
             saved_shape: Arc::clone(&shape),
             shape,
             partition: ask.partition.to_owned(),
             variables: variables.expect("a request that does not fit is refused"),
+            x_is_default,
             keys: ask.request_key().map(|key| (key, false)).into_iter().collect(),
             created_wall_ms: now.wall_ms,
             start_after_wall_ms: delay_ms.map(|delay_ms| now.wall_ms + delay_ms),
@@ -726,6 +733,7 @@ impl Model {
                 self.expected_redefinitions.insert(id);
             }
             job.shape = Arc::clone(shape);
+            job.x_is_default |= shape.rules.fills_x(&job.variables);
             job.variables = variables;
         }
     }

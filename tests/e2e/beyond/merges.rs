@@ -175,3 +175,33 @@ fn the_merged_set_outlives_a_crash() {
     let server = space.serve();
     assert_eq!(server.job(&id)["variables"], json!({"pages": ["a", "b"]}));
 }
+
+#[test]
+fn a_default_is_not_given() {
+    let (space, server) = serving(&json!({"variables": {
+        "pages": {"type": "list", "default": ["home"]},
+        "flags": {"type": "object", "default": {"debug": false}},
+        "since": {"default": ""},
+    }}));
+    let next = |server: &Server, variables: &Value, expected: &Value| {
+        let answer = ask(server, variables);
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        let variables = server.job(&text(&answer.json()["jobId"]))["variables"].clone();
+        assert_eq!(variables, *expected);
+    };
+    let defaults = json!({"pages": ["home"], "flags": {"debug": false}, "since": ""});
+    next(&server, &json!({}), &defaults);
+    next(&server, &json!({"since": null}), &defaults);
+    // Nobody gave the old ones, which is known after a crash too.
+    server.kill();
+    let server = space.serve();
+    let given = json!({"pages": ["news"], "flags": {"debug": true}, "since": "monday"});
+    next(&server, &given, &given);
+    next(&server, &json!({}), &given);
+    // The values that are the defaults may be given as well.
+    next(
+        &server,
+        &json!({"pages": ["home"], "flags": {"debug": false}, "since": ""}),
+        &json!({"pages": ["news", "home"], "flags": {"debug": false}, "since": "monday"}),
+    );
+}
