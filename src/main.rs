@@ -57,6 +57,13 @@ mod wall_timer;
 
 use std::process::ExitCode;
 
+use dlmalloc::GlobalDlmalloc;
+
+/// musl's own gives large pieces back at once and asks for them again: a start takes half as long again. glibc's keeps a
+/// heap for each of several threads.
+#[global_allocator]
+static ALLOCATOR: GlobalDlmalloc = GlobalDlmalloc;
+
 fn main() -> ExitCode {
     cli::main()
 }

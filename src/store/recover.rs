@@ -5,12 +5,13 @@
 //! may the damaged line; both count: better a job that is shown as interrupted than one that runs twice.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::damage::{Suspects, is_never_in_a_line};
-use super::journal::{JOURNAL, Line, inner_lines, parse_line, read_if_there};
+use super::journal::{JOURNAL, Line, inner_lines, open_if_there, parse_line, read_if_there};
 use super::old_form::{OLD_FILE, read_old};
 use crate::definition::ON_ERROR;
 use crate::job::{Change, JobId, JobRecord, JobStatus, TaskStatus};
@@ -21,6 +22,9 @@ use crate::timestamp::rfc3339;
 
 /// Why a job that seems to wait does not wait on.
 const MAY_HAVE_RUN: &str = "the journal is damaged where it may have said that the job ran";
+
+/// Of the journal at once: calls of the system are few then beside what is done with each line.
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// What an earlier run left.
 #[derive(Debug)]
@@ -116,8 +120,8 @@ pub(crate) fn recover(directory: &Path, now_wall_ms: i64) -> io::Result<Recovere
 
 pub(super) fn load(directory: &Path, now_wall_ms: i64) -> io::Result<Loaded> {
     let path = directory.join(JOURNAL);
-    if let Some(bytes) = read_if_there(&path)? {
-        return Ok(load_journal(&path, &bytes, now_wall_ms));
+    if let Some(file) = open_if_there(&path)? {
+        return load_journal(&path, file, now_wall_ms);
     }
     let mut loaded = Loaded::new(0);
     let path = directory.join(OLD_FILE);
@@ -142,12 +146,10 @@ pub(super) fn load(directory: &Path, now_wall_ms: i64) -> io::Result<Loaded> {
     Ok(loaded)
 }
 
-fn load_journal(path: &Path, bytes: &[u8], now_wall_ms: i64) -> Loaded {
-    let whole = bytes
-        .iter()
-        .rposition(|&byte| byte == b'\n')
-        .map_or(0, |newline| newline + 1);
-    let mut loaded = Loaded::new(whole as u64);
+/// Line by line: the whole file would stay in memory for good, beside what is read from it.
+fn load_journal(path: &Path, file: File, now_wall_ms: i64) -> io::Result<Loaded> {
+    let mut file = BufReader::with_capacity(BUFFER_BYTES, file);
+    let mut loaded = Loaded::new(0);
     loaded.is_from_journal = true;
     let mut pipelines = HashSet::new();
     let mut unknown_kinds: BTreeMap<String, u64> = BTreeMap::new();
@@ -183,15 +185,25 @@ fn load_journal(path: &Path, bytes: &[u8], now_wall_ms: i64) -> Loaded {
             true
         }
     };
-    // One whose last newline is damaged, or that holds what a kill can't leave, is no line that was not written to its end.
-    let is_torn = whole < bytes.len() && !is_damaged_tail(&bytes[whole..]);
-    let used = if is_torn { whole } else { bytes.len() };
-    for (index, line) in bytes[..used].split_inclusive(|&byte| byte == b'\n').enumerate() {
-        let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let mut line = Vec::new();
+    let mut torn_bytes = 0;
+    for number in 1.. {
+        line.clear();
+        let length = file.read_until(b'\n', &mut line)?;
+        if length == 0 {
+            break;
+        }
+        // One whose last newline is damaged, or that holds what a kill can't leave, is no line that was not written to its end.
+        if !line.ends_with(b"\n") && !is_damaged_tail(&line) {
+            torn_bytes = length;
+            break;
+        }
+        loaded.journal.length += length as u64;
+        let line = line.strip_suffix(b"\n").unwrap_or(&line);
         if take(&mut loaded, line) {
             continue;
         }
-        damaged.push(index + 1);
+        damaged.push(number);
         // What stands before a line may be whole without the byte that was the newline.
         let starts: Vec<usize> = inner_lines(line).collect();
         let ends = starts.iter().map(|&next| next - 1).chain([line.len()]);
@@ -203,11 +215,10 @@ fn load_journal(path: &Path, bytes: &[u8], now_wall_ms: i64) -> Loaded {
         }
     }
     loaded.suspects.close(&loaded.image);
-    if is_torn {
+    if torn_bytes > 0 {
         loaded.messages.push(format!(
-            "{}: cut off {} bytes behind the last whole line, which was not written to its end",
-            path.display(),
-            bytes.len() - whole
+            "{}: cut off {torn_bytes} bytes behind the last whole line, which was not written to its end",
+            path.display()
         ));
     }
     for (kind, count) in unknown_kinds {
@@ -224,10 +235,10 @@ fn load_journal(path: &Path, bytes: &[u8], now_wall_ms: i64) -> Loaded {
         ));
         loaded.journal.is_rewritten = true;
         // It is kept as it is: nothing is cut off.
-        loaded.journal.length = bytes.len() as u64;
+        loaded.journal.length += torn_bytes as u64;
         loaded.keep_damaged(path, now_wall_ms);
     }
-    loaded
+    Ok(loaded)
 }
 
 impl Loaded {

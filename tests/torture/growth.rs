@@ -2,8 +2,8 @@
 
 use crate::census;
 use crate::client::Client;
+use crate::rounds;
 use crate::space::{Server, TestSpace, eventually};
-use crate::{in_shell, rounds};
 
 /// Schedules so many, every tenth with processes, and waits for the last of them.
 #[track_caller]
@@ -33,8 +33,7 @@ fn thousands_of_jobs_leave_no_more_than_their_records() {
   process: {retention_count: 100, concurrency: 4, tasks: {a: {script: [echo done]}}}
 ",
     );
-    // The C library keeps memory for each of several threads: how much of it is in use is seen where it keeps it for one.
-    let server = space.serve_by(in_shell(&space, "export MALLOC_ARENA_MAX=1; exec \"$@\""), &[], &[]);
+    let server = space.serve();
     run(&server, warm);
     let idle = || {
         let mut last = (0, 0);
