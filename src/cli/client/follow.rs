@@ -42,7 +42,7 @@ pub(crate) enum Event<'a> {
         stream: StreamKind,
         bytes: Vec<u8>,
     },
-    /// All its output has been told.
+    /// All its output has been told, or it never ran.
     Ended(&'a Task, &'a Job),
     /// All has been told. It may still run where it was not followed to its end.
     Job(&'a Job),
@@ -244,6 +244,11 @@ impl Following {
             }
         }
         if job.completed || !self.wanted.to_the_end || self.task_is_over(job) {
+            // Nothing else is told of those that never ran.
+            let without_start = job.tasks.iter().filter(|task| task.has_ended() && !task.has_started());
+            for task in without_start.filter(|task| self.wanted.includes(task)) {
+                tell(Event::Ended(task, job));
+            }
             tell(Event::Job(job));
             return Ok(Told::All);
         }

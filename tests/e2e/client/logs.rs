@@ -145,6 +145,7 @@ fn logs_as_json_are_a_line_for_each_event() {
         "output second stdout 103",
         "output second stderr bad",
         "ended second",
+        "ended never",
         "job",
     ];
     assert_eq!(found, expected);

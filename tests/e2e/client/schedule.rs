@@ -149,6 +149,7 @@ fn following_as_json_is_a_line_for_each_event() {
             "started on_error",
             "output on_error stdout sorry",
             "ended on_error",
+            "ended c",
             "job"
         ]
     );
