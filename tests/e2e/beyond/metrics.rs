@@ -439,16 +439,19 @@ fn the_reader_of_prometheus_reads_it() {
     let answer = server.get("/metrics");
     let page = read(&answer);
     let samples: usize = page.families.iter().map(|family| family.samples.len()).sum();
-    let has_reader = Command::new("python3")
-        .args(["-c", "import prometheus_client.parser"])
-        .output();
-    if !has_reader.is_ok_and(|output| output.status.success()) {
+    let has_reader = |python: &&str| {
+        let import = ["-c", "import prometheus_client.parser"];
+        let output = Command::new(python).args(import).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    // The first in PATH may be another than the one that packages of the system are for.
+    let Some(python) = ["python3", "/usr/bin/python3"].into_iter().find(has_reader) else {
         return say_skipped(
             "prometheus_client of python3",
             "the metrics are read by our own parser alone",
         );
-    }
-    let mut reader = Command::new("python3")
+    };
+    let mut reader = Command::new(python)
         .args(["-c", READER])
         .env("PYTHONIOENCODING", "utf-8")
         .stdin(Stdio::piped())
