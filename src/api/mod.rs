@@ -9,6 +9,7 @@
 //! mod.rs        the routes; what changes something
 //! auth.rs       tokens
 //! query.rs      query parameters
+//! body.rs       bodies that are objects
 //! schedule.rs   the body of a request for a job
 //! schedules.rs  schedules
 //! guard.rs      what no body may hold
@@ -25,6 +26,7 @@
 //! A new route is a line in [`ROUTES`], a variant of [`Action`], a function, and its part of `openapi.json`.
 
 pub(crate) mod auth;
+mod body;
 mod error;
 pub(crate) mod exchange;
 mod guard;
@@ -315,14 +317,7 @@ impl Api {
         let mut request = schedule::parse(body, user)?;
         request.key = schedule::key(head.header("Idempotency-Key"), body)?;
         let Accepted { job, joined } = self
-            .ask(|reply| Request::Schedule { request, reply })
-            .map_err(|error| {
-                if matches!(error, Error::Stopping) {
-                    Error::Schedule(ScheduleError::ShuttingDown)
-                } else {
-                    error
-                }
-            })?
+            .ask_to_accept(|reply| Request::Schedule { request, reply })?
             .map_err(Error::Schedule)?;
         Ok(reply::json(202, &Scheduled { job, joined }))
     }
@@ -385,6 +380,17 @@ impl Api {
         let (reply, answer) = bounded(1);
         (self.parts.ask)(request(reply));
         self.wait_for(&answer)
+    }
+
+    /// Asks for something new. Where prunner stops meanwhile, it is refused as it is before it is asked for.
+    fn ask_to_accept<T>(&self, request: impl FnOnce(Sender<T>) -> Request) -> Result<T, Error> {
+        self.ask(request).map_err(|error| {
+            if matches!(error, Error::Stopping) {
+                Error::Schedule(ScheduleError::ShuttingDown)
+            } else {
+                error
+            }
+        })
     }
 
     fn wait_for<T>(&self, answer: &crossbeam_channel::Receiver<T>) -> Result<T, Error> {

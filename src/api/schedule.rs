@@ -1,17 +1,15 @@
 //! The body of a request for a job.
 //!
-//! Unaware of what the pipeline needs. Surprise: neither keys that are not known nor absent ones are errors: without a
-//! pipeline it is one with an empty name that is asked for, which is not defined.
+//! Unaware of what the pipeline needs. Surprise: without a pipeline it is one with an empty name that is asked for, which is
+//! not defined.
 
-use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserializer as _;
-use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::MapAccess;
 
 use super::auth::User;
+use super::body::{self, field};
 use super::error::Error;
-use super::guard;
 use crate::job::IdempotencyKey;
 use crate::scheduler::{RequestKey, ScheduleRequest};
 use crate::template::Variables;
@@ -27,8 +25,20 @@ struct Fields {
     partition: Option<String>,
 }
 
+impl body::Fields for Fields {
+    fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, entries: &mut A) -> Result<bool, A::Error> {
+        match key {
+            "pipeline" => self.pipeline = field(entries, key)?,
+            "variables" => self.variables = field(entries, key)?,
+            "queuePartition" => self.partition = field(entries, key)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
 pub(super) fn parse(body: &[u8], user: User) -> Result<ScheduleRequest, Error> {
-    let fields = parse_fields(body).map_err(Error::Json)?;
+    let fields: Fields = body::parse(body).map_err(Error::Json)?;
     Ok(ScheduleRequest {
         pipeline: fields.pipeline.unwrap_or_default(),
         variables: Arc::new(fields.variables.unwrap_or_default()),
@@ -59,64 +69,6 @@ pub(super) fn key(header: Option<&str>, body: &[u8]) -> Result<Option<RequestKey
             .map(|byte| format!("{byte:02x}"))
             .collect(),
     }))
-}
-
-fn parse_fields(body: &[u8]) -> Result<Fields, String> {
-    // The JSON parser does not look into strings that are skipped.
-    let text = std::str::from_utf8(body).map_err(|error| not_utf8(body, error.valid_up_to()))?;
-    guard::check(text)?;
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let fields = deserializer
-        .deserialize_map(Object)
-        .and_then(|fields| deserializer.end().map(|()| fields));
-    fields.map_err(|error| error.to_string())
-}
-
-fn not_utf8(body: &[u8], position: usize) -> String {
-    let before = &body[..position];
-    let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-    let column = position - line_start + 1;
-    format!("expected UTF-8 at line {line} column {column}")
-}
-
-/// A derived implementation would take an array for an object.
-struct Object;
-
-impl<'de> Visitor<'de> for Object {
-    type Value = Fields;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Fields, A::Error> {
-        let mut fields = Fields::default();
-        let mut seen = Vec::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            match &*key {
-                "pipeline" => fields.pipeline = field(&mut entries, &key)?,
-                "variables" => fields.variables = field(&mut entries, &key)?,
-                "queuePartition" => fields.partition = field(&mut entries, &key)?,
-                _ => {
-                    entries.next_value::<IgnoredAny>()?;
-                    continue;
-                }
-            }
-            if seen.contains(&key) {
-                return Err(A::Error::custom(format_args!("field `{key}` is there twice")));
-            }
-            seen.push(key);
-        }
-        Ok(fields)
-    }
-}
-
-fn field<'de, A: MapAccess<'de>, T: DeserializeOwned>(entries: &mut A, name: &str) -> Result<Option<T>, A::Error> {
-    entries
-        .next_value()
-        // The parser takes the line and column that end this text for its own.
-        .map_err(|error| A::Error::custom(format_args!("field `{name}`: {error}")))
 }
 
 #[cfg(test)]

@@ -3,16 +3,16 @@
 //! Unaware of when anything is due.
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::de::MapAccess;
 
+use super::body::{self, field};
 use super::error::Error;
 use super::exchange::Response;
 use super::query::Query;
-use super::{Api, guard, reply};
-use crate::definition::shown;
+use super::{Api, reply};
 use crate::requests::Request;
 use crate::schedule::{Added, ScheduleId, ScheduleView};
-use crate::scheduler::{AddError, RemoveError, ScheduleError};
+use crate::scheduler::{AddError, RemoveError};
 
 #[derive(Serialize)]
 struct List {
@@ -31,19 +31,12 @@ pub(super) fn list(api: &Api) -> Result<Response, Error> {
 }
 
 pub(super) fn add(api: &Api, body: &[u8]) -> Result<Response, Error> {
-    let added = parse(body).map_err(Error::Json)?;
+    let added: Added = body::parse(body).map_err(Error::Json)?;
     let schedule = added.read().map_err(Error::BadSchedule)?;
-    let answer = api.ask(|reply| Request::AddSchedule {
+    let answer = api.ask_to_accept(|reply| Request::AddSchedule {
         added: Box::new(added),
         schedule: Box::new(schedule),
         reply,
-    });
-    let answer = answer.map_err(|error| {
-        if matches!(error, Error::Stopping) {
-            Error::Schedule(ScheduleError::ShuttingDown)
-        } else {
-            error
-        }
     })?;
     match answer {
         Ok(schedule_id) => Ok(reply::json(201, &ScheduleAdded { schedule_id })),
@@ -64,45 +57,20 @@ pub(super) fn remove(api: &Api, query: &Query) -> Result<Response, Error> {
     Ok(reply::json(200, &true))
 }
 
-/// Keys that are not known are ignored, and null is as good as none.
-fn parse(body: &[u8]) -> Result<Added, String> {
-    let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
-    guard::check(text)?;
-    let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let Value::Object(mut fields) = value else {
-        return Err("expected an object".to_owned());
-    };
-    Ok(Added {
-        pipeline: text_of(&mut fields, "pipeline")?.unwrap_or_default(),
-        cron: text_of(&mut fields, "cron")?,
-        every: text_of(&mut fields, "every")?,
-        at: text_of(&mut fields, "at")?,
-        timezone: text_of(&mut fields, "timezone")?,
-        catch_up: text_of(&mut fields, "catch_up")?,
-        variables: match fields.remove("variables") {
-            None | Some(Value::Null) => Map::new(),
-            Some(Value::Object(variables)) => variables,
-            Some(other) => return Err(format!("field `variables`: expected an object, found {}", kind(&other))),
-        },
-        partition: text_of(&mut fields, "queuePartition")?.unwrap_or_default(),
-    })
-}
-
-fn text_of(fields: &mut Map<String, Value>, name: &str) -> Result<Option<String>, String> {
-    match fields.remove(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(other) => Err(format!("field `{name}`: expected a string, found {}", kind(&other))),
-    }
-}
-
-fn kind(value: &Value) -> String {
-    match value {
-        Value::Array(_) => "an array".to_owned(),
-        Value::Object(_) => "an object".to_owned(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            format!("`{}`", shown(&value.to_string()))
+impl body::Fields for Added {
+    fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, entries: &mut A) -> Result<bool, A::Error> {
+        match key {
+            "pipeline" => self.pipeline = field(entries, key)?.unwrap_or_default(),
+            "cron" => self.cron = field(entries, key)?,
+            "every" => self.every = field(entries, key)?,
+            "at" => self.at = field(entries, key)?,
+            "timezone" => self.timezone = field(entries, key)?,
+            "catch_up" => self.catch_up = field(entries, key)?,
+            "variables" => self.variables = field(entries, key)?.unwrap_or_default(),
+            "queuePartition" => self.partition = field(entries, key)?.unwrap_or_default(),
+            _ => return Ok(false),
         }
+        Ok(true)
     }
 }
 
@@ -110,9 +78,13 @@ fn kind(value: &Value) -> String {
 mod tests {
     use super::*;
 
+    fn parse(body: impl AsRef<[u8]>) -> Result<Added, String> {
+        body::parse(body.as_ref())
+    }
+
     #[track_caller]
-    fn check_error(body: &str, expected: &str) {
-        assert_eq!(parse(body.as_bytes()).unwrap_err(), expected);
+    fn check_error(body: impl AsRef<[u8]>, expected: &str) {
+        assert_eq!(parse(body).unwrap_err(), expected);
     }
 
     #[test]
@@ -125,20 +97,31 @@ mod tests {
             partition: "x".to_owned(),
             ..Added::default()
         };
-        assert_eq!(parse(body.as_bytes()), Ok(expected));
-        assert_eq!(parse(b"{}"), Ok(Added::default()));
+        assert_eq!(parse(body), Ok(expected));
+        assert_eq!(parse("{}"), Ok(Added::default()));
     }
 
     #[test]
     fn a_body_of_the_wrong_type_names_the_field() {
-        check_error(r#"{"cron": 5}"#, "field `cron`: expected a string, found `5`");
-        check_error(r#"{"at": ["x"]}"#, "field `at`: expected a string, found an array");
+        check_error(
+            r#"{"cron": 5}"#,
+            "field `cron`: invalid type: integer `5`, expected a string at line 1 column 10",
+        );
+        check_error(
+            r#"{"at": ["x"]}"#,
+            "field `at`: invalid type: sequence, expected a string at line 1 column 7",
+        );
         check_error(
             r#"{"variables": "x"}"#,
-            r#"field `variables`: expected an object, found `"x"`"#,
+            r#"field `variables`: invalid type: string "x", expected a map at line 1 column 17"#,
         );
-        check_error("[]", "expected an object");
+        check_error("[]", "invalid type: sequence, expected an object at line 1 column 0");
         check_error("{", "EOF while parsing an object at line 1 column 1");
         check_error("{} x", "trailing characters at line 1 column 4");
+        check_error(
+            r#"{"every": "1h", "every": "2h"}"#,
+            "field `every` is there twice at line 1 column 30",
+        );
+        check_error(b"{\"x\":\n\"\xff\"}", "expected UTF-8 at line 2 column 2");
     }
 }

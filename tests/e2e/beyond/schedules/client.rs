@@ -108,7 +108,7 @@ fn what_is_wrong_with_it_is_told_before_it_is_kept() {
     check_error(
         &add(json!({"pipeline": "p", "every": 5})),
         400,
-        "Error decoding JSON: field `every`: expected a string, found `5`",
+        "Error decoding JSON: field `every`: invalid type: integer `5`, expected a string at line 1 column 25",
         "bad_json",
     );
     assert_eq!(server.schedules(), Vec::<Value>::new());
