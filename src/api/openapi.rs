@@ -70,6 +70,19 @@ mod tests {
         assert_eq!(documented, routes);
     }
 
+    #[test]
+    fn the_readme_names_what_is_open() {
+        let readme = include_str!("../../README.md");
+        let sentence = readme
+            .lines()
+            .find(|line| line.starts_with("Every request but "))
+            .unwrap();
+        let named = sentence.split(" needs ").next().unwrap();
+        let open = ROUTES.iter().filter(|route| route.open);
+        let paths: Vec<String> = open.map(|route| format!("`GET {}`", route.path)).collect();
+        assert_eq!(named, format!("Every request but {}", paths.join(" and ")));
+    }
+
     /// What stands between two texts in the code of a file, each time.
     fn between<'a>(code: &'a str, start: &str, end: &str) -> BTreeSet<&'a str> {
         let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap();
