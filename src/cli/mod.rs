@@ -318,6 +318,30 @@ mod tests {
     }
 
     #[test]
+    fn each_command_that_prints_json_is_documented() {
+        let document = include_str!("../../docs/command-line.md");
+        let section = document
+            .split("\n## ")
+            .find(|section| section.starts_with("JSON\n"))
+            .unwrap();
+        let mut open: Vec<(String, clap::Command)> = vec![(String::new(), Cli::command())];
+        let mut count = 0;
+        while let Some((name, command)) = open.pop() {
+            for sub in command.get_subcommands() {
+                open.push((format!("{name} {}", sub.get_name()).trim().to_owned(), sub.clone()));
+            }
+            if command
+                .get_arguments()
+                .any(|argument| argument.get_long() == Some("json"))
+            {
+                assert!(section.contains(&format!("`{name}`")), "`{name} --json`");
+                count += 1;
+            }
+        }
+        assert!(count > 10);
+    }
+
+    #[test]
     fn wrong_usage_is_told_in_one_line() {
         check_error(
             "--adress :1",

@@ -273,6 +273,33 @@ mod tests {
     }
 
     #[test]
+    fn each_key_of_the_json_is_documented() {
+        let document = include_str!("../../docs/command-line.md");
+        let row = document
+            .lines()
+            .find(|line| line.starts_with("| `validate` | "))
+            .unwrap();
+        let findings = Findings {
+            errors: vec![Complaint::about(Path::new("p.yml"), "a")],
+            schedules: ["cron", "every"]
+                .map(|key| Upcoming {
+                    key,
+                    ..Upcoming::default()
+                })
+                .to_vec(),
+            ..Findings::default()
+        };
+        let value: Value = serde_json::from_str(&findings.json()).unwrap();
+        let lists = value.as_object().unwrap().values().filter_map(Value::as_array);
+        let objects = lists.flatten().chain([&value]);
+        let keys: Vec<&String> = objects.flat_map(|object| object.as_object().unwrap().keys()).collect();
+        assert!(keys.len() >= 5 + 4 + 2 * 4, "{keys:?}");
+        for key in keys {
+            assert!(row.contains(&format!("\"{key}\"")), "{key}");
+        }
+    }
+
+    #[test]
     fn a_file_that_is_missing_is_wrong_usage() {
         let config = Config::new(&crate::config::Flags::default(), &|_| None).unwrap();
         let arguments = ValidateArguments {
