@@ -14,6 +14,7 @@ use serde::Deserialize;
 use crate::cli::Cli;
 use crate::cli::client::job::Job;
 use crate::cli::client::{Client, parse};
+use crate::cli::jobs::with_statuses;
 use crate::cli::output::{self, Failure, Status};
 use crate::cli::serve::search;
 use crate::config::{Config, Flags, GetVariable};
@@ -184,13 +185,12 @@ impl Source<'_> {
         served.unwrap_or_else(|| self.local_pipelines())
     }
 
-    fn jobs(&self, statuses: &[&str]) -> Vec<Candidate> {
+    fn jobs(&self, mut filters: Vec<(&str, &str)>) -> Vec<Candidate> {
         #[derive(Deserialize)]
         struct List {
             jobs: Vec<Job>,
         }
-        let mut filters = vec![("limit", MAX_JOBS)];
-        filters.extend(statuses.iter().map(|status| ("status", *status)));
+        filters.push(("limit", MAX_JOBS));
         let list = self
             .client()
             .and_then(|client| client.jobs(&filters).ok())
@@ -322,12 +322,12 @@ fn positional(command: &clap::Command, values: &[String], source: &Source<'_>) -
         ("run" | "graph", []) => plain(source.local_pipelines()),
         ("schedule" | "add", []) => plain(source.pipelines()),
         ("wait" | "cancel", given) => {
-            let mut jobs = source.jobs(&["waiting", "running"]);
+            let mut jobs = source.jobs(with_statuses(false));
             jobs.retain(|job| !given.contains(&job.value));
             jobs
         }
         ("forget", given) => {
-            let mut jobs = source.jobs(&["succeeded", "failed", "canceled", "replaced", "interrupted"]);
+            let mut jobs = source.jobs(with_statuses(true));
             jobs.retain(|job| !given.contains(&job.value));
             jobs
         }
@@ -336,7 +336,7 @@ fn positional(command: &clap::Command, values: &[String], source: &Source<'_>) -
             schedules.retain(|schedule| !given.contains(&schedule.value));
             schedules
         }
-        ("job" | "logs", []) => source.jobs(&[]),
+        ("job" | "logs", []) => source.jobs(Vec::new()),
         ("logs", [job]) => source.tasks(job),
         ("completions", []) => plain(
             Shell::value_variants()

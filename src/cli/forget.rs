@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::cli::client::job::Job;
 use crate::cli::client::{Client, parse};
-use crate::cli::jobs::STATUSES;
+use crate::cli::jobs::with_statuses;
 use crate::cli::output::{self, Failure, Status};
 use crate::cli::validate::count;
 use crate::clock::wall_ms;
@@ -59,7 +59,7 @@ pub(crate) fn run(client: &Client, arguments: &ForgetArguments) -> Result<Status
             Err(error) if is_bulk && error.has_code("job_not_found") => {}
             Err(error) => {
                 let found = error.about_job(id).report();
-                status = if status == Status::DONE { found } else { status };
+                status = status.or(found);
                 if found == Status::UNREACHABLE {
                     break;
                 }
@@ -77,10 +77,7 @@ pub(crate) fn run(client: &Client, arguments: &ForgetArguments) -> Result<Status
 /// The jobs of these pipelines that ended so long ago, oldest first.
 fn old_jobs(client: &Client, pipelines: &[String], age: &str) -> Result<Vec<String>, Failure> {
     let age_ms = duration::parse(age).map_err(|what| Failure::usage(format!("`--older-than` is {what}")))?;
-    let ended = STATUSES
-        .iter()
-        .filter(|status| !matches!(**status, "waiting" | "running"));
-    let mut filters: Vec<(&str, &str)> = ended.map(|status| ("status", *status)).collect();
+    let mut filters: Vec<(&str, &str)> = with_statuses(true);
     filters.extend(pipelines.iter().map(|name| ("pipeline", &**name)));
     let list: List = parse(&client.jobs(&filters)?)?;
     let latest_ms = wall_ms().saturating_sub(age_ms);

@@ -9,6 +9,7 @@ use crate::cli::client::{Client, ClientError, parse};
 use crate::cli::output::{self, Failure, Status};
 use crate::cli::table::{Table, duration};
 use crate::clock::wall_ms;
+use crate::job::JobStatus;
 use crate::log::one_line;
 
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -17,7 +18,7 @@ pub(crate) struct JobsArguments {
     #[arg(long, value_name = "NAME")]
     pub pipeline: Vec<String>,
     /// Jobs with this status alone; may be given again and again
-    #[arg(long, value_name = "STATUS", value_parser = STATUSES)]
+    #[arg(long, value_name = "STATUS", value_parser = JobStatus::ALL.map(JobStatus::as_str))]
     pub status: Vec<String>,
     /// The newest so many alone
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
@@ -27,15 +28,14 @@ pub(crate) struct JobsArguments {
     pub json: bool,
 }
 
-pub(crate) const STATUSES: [&str; 7] = [
-    "waiting",
-    "running",
-    "succeeded",
-    "failed",
-    "canceled",
-    "replaced",
-    "interrupted",
-];
+/// The filters of jobs that have ended, or of those that have not.
+pub(crate) fn with_statuses(have_ended: bool) -> Vec<(&'static str, &'static str)> {
+    let statuses = JobStatus::ALL.into_iter();
+    statuses
+        .filter(|status| status.has_ended() == have_ended)
+        .map(|status| ("status", status.as_str()))
+        .collect()
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct JobArguments {
@@ -101,7 +101,7 @@ pub(crate) fn pipelines(client: &Client, arguments: &PipelinesArguments) -> Resu
     let text = if arguments.json {
         client.pipelines()? + "\n"
     } else {
-        let answer = client.jobs(&[("status", "running"), ("status", "waiting")])?;
+        let answer = client.jobs(&with_statuses(false))?;
         pipelines_table(&parse::<List>(&answer)?)
     };
     output::print(&text)?;

@@ -27,6 +27,11 @@ impl Status {
     pub(crate) const UNREACHABLE: Status = Status(5);
     /// The time that was given is over.
     pub(crate) const TIMED_OUT: Status = Status(124);
+
+    /// Of what is done to several things the first status that is not 0 counts.
+    pub(crate) fn or(self, next: Status) -> Status {
+        if self == Status::DONE { next } else { self }
+    }
 }
 
 impl From<Status> for ExitCode {

@@ -12,7 +12,7 @@ use crate::cli::client::follow::Wanted;
 use crate::cli::client::interrupt::{self, Outcome};
 use crate::cli::client::job::Job;
 use crate::cli::client::patience::{Patience, wait_for_end};
-use crate::cli::client::{Client, ClientError, refused};
+use crate::cli::client::{Client, ClientError};
 use crate::cli::display::{Content, Manner};
 use crate::cli::output::{self, Failure, Status};
 use crate::cli::variables::{Given, VariableArguments};
@@ -66,12 +66,7 @@ struct Request {
 impl Request {
     /// The job that was accepted.
     fn send(self, client: &Client) -> Result<String, ClientError> {
-        let variables = if self.given.has_texts() {
-            let kinds = client.variable_kinds(&self.pipeline)?;
-            self.given.read_as(|name| kinds.get(name).copied())
-        } else {
-            self.given.read_as(|_| None)
-        };
+        let variables = self.given.read_for(client, &self.pipeline)?;
         client.schedule(&self.pipeline, &variables, &self.partition, self.key.as_deref())
     }
 }
@@ -111,7 +106,7 @@ pub(crate) fn run(client: &Client, arguments: &ScheduleArguments, disable_ansi: 
     if !is_watched {
         let id = request
             .send(client)
-            .map_err(|error| failure(client, &arguments.pipeline, error))?;
+            .map_err(|error| error.about_pipeline(client, &arguments.pipeline, "schedule"))?;
         output::print(&id_line(&id, arguments.json))?;
         return Ok(Status::DONE);
     }
@@ -135,7 +130,7 @@ pub(crate) fn run(client: &Client, arguments: &ScheduleArguments, disable_ansi: 
             return Ok(Status(status));
         }
     };
-    let id = answer.map_err(|error| failure(client, &arguments.pipeline, error))?;
+    let id = answer.map_err(|error| error.about_pipeline(client, &arguments.pipeline, "schedule"))?;
     let deadline = timeout_ms.map(|timeout_ms| Instant::now() + Duration::from_millis(timeout_ms.unsigned_abs()));
     print_id(&id, arguments)?;
     let end = match interrupted {
@@ -230,27 +225,5 @@ fn following<'a>(
         interrupts,
         deadline,
         reached: true,
-    }
-}
-
-/// Why there is no job.
-fn failure(client: &Client, pipeline: &str, error: ClientError) -> Failure {
-    let name = shown(pipeline);
-    let ClientError::Answered { code, text, .. } = &error else {
-        return error.into();
-    };
-    let text = text.strip_prefix("Error scheduling pipeline: ").unwrap_or(text);
-    match &**code {
-        "unknown_pipeline" => refused(format!(
-            "pipeline `{name}` is not defined{}",
-            client.suggest_pipeline(pipeline)
-        )),
-        "queue_full" | "queue_disabled" => refused(format!(
-            "failed to schedule pipeline `{name}`: {text}; try again when one of its jobs has ended"
-        )),
-        "bad_variables" => refused(format!(
-            "failed to schedule pipeline `{name}`: {text}; give variables with `--var name=value`"
-        )),
-        _ => error.into(),
     }
 }

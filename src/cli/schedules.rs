@@ -149,13 +149,8 @@ fn table(schedules: &[Listed], machine_zone: &Zone) -> String {
 fn add(client: &Client, arguments: &AddArguments) -> Result<Status, Failure> {
     let given = arguments.variables.read().map_err(Failure::usage)?;
     let name = &*arguments.pipeline;
-    let failure = |error| failure(client, name, error);
-    let variables = if given.has_texts() {
-        let kinds = client.variable_kinds(name).map_err(failure)?;
-        given.read_as(|name| kinds.get(name).copied())
-    } else {
-        given.read_as(|_| None)
-    };
+    let failure = |error: ClientError| error.about_pipeline(client, name, "add a schedule of");
+    let variables = given.read_for(client, name).map_err(failure)?;
     let mut body = json!({"pipeline": name, "variables": variables});
     for (key, value) in [
         ("cron", &arguments.cron),
@@ -180,28 +175,6 @@ fn add(client: &Client, arguments: &AddArguments) -> Result<Status, Failure> {
     Ok(Status::DONE)
 }
 
-/// Why there is no schedule.
-fn failure(client: &Client, pipeline: &str, error: ClientError) -> Failure {
-    let ClientError::Answered { code, text, .. } = &error else {
-        return error.into();
-    };
-    let text = text.strip_prefix("Error scheduling pipeline: ").unwrap_or(text);
-    match &**code {
-        "unknown_pipeline" => refused(format!(
-            "pipeline `{}` is not defined{}",
-            shown(pipeline),
-            client.suggest_pipeline(pipeline)
-        )),
-        // What is wrong is on the command line.
-        "bad_schedule" => Failure::usage(text),
-        "bad_variables" => refused(format!(
-            "failed to add a schedule of pipeline `{}`: {text}; give variables with `--var name=value`",
-            shown(pipeline)
-        )),
-        _ => error.into(),
-    }
-}
-
 /// Each of them; the first failure counts.
 fn remove(client: &Client, arguments: &RemoveArguments) -> Status {
     let mut status = Status::DONE;
@@ -215,10 +188,7 @@ fn remove(client: &Client, arguments: &RemoveArguments) -> Status {
             }
             ClientError::Answered { .. } | ClientError::Unreachable(_) => error.into(),
         };
-        if status == Status::DONE {
-            status = failure.status;
-        }
-        failure.report();
+        status = status.or(failure.report());
     }
     status
 }

@@ -1,8 +1,8 @@
 //! `--var` and `--vars`: the variables of a job, as they are given on the command line.
 //!
-//! Unaware of what a pipeline needs. Surprise: no message quotes a value, for it may be a secret.
+//! Unaware of what a pipeline needs, but for the types of its variables. Surprise: no message quotes a value, for it may be a secret.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow, bail};
 use serde_json::Value;
 
+use crate::cli::client::{Client, ClientError};
 use crate::definition::shown;
 use crate::definition::variables::VariableKind;
 use crate::reason::reason;
@@ -38,9 +39,14 @@ pub(crate) struct Given {
 }
 
 impl Given {
-    /// Whether their types matter.
-    pub(crate) fn has_texts(&self) -> bool {
-        !self.texts.is_empty()
+    /// The variables as a pipeline of a server takes them, which is asked for their types where they matter.
+    pub(crate) fn read_for(self, client: &Client, pipeline: &str) -> Result<Variables, ClientError> {
+        let kinds = if self.texts.is_empty() {
+            BTreeMap::new()
+        } else {
+            client.variable_kinds(pipeline)?
+        };
+        Ok(self.read_as(|name| kinds.get(name).copied()))
     }
 
     /// The variables, with what was given as a text read as the type says that the pipeline declares. A text that can't be

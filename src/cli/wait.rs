@@ -72,7 +72,7 @@ pub(crate) fn wait(client: &Client, arguments: &WaitArguments) -> Result<Status,
                 job.exit_status()
             }
         };
-        status = first_that_counts(status, found);
+        status = status.or(found);
     }
     Ok(status)
 }
@@ -84,13 +84,9 @@ pub(crate) fn cancel(client: &Client, arguments: &CancelArguments) -> Status {
             Ok(()) => Status::DONE,
             Err(error) => error.about_job(id).report(),
         };
-        status = first_that_counts(status, found);
+        status = status.or(found);
     }
     status
-}
-
-fn first_that_counts(status: Status, next: Status) -> Status {
-    if status == Status::DONE { next } else { status }
 }
 
 /// Prints; who doesn't listen any more still wants to know the exit status.

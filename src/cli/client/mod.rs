@@ -434,6 +434,29 @@ impl ClientError {
         };
         refused(message)
     }
+
+    /// The failure of a command that asked for something of `pipeline`; `purpose` begins what failed, as `schedule`.
+    pub(crate) fn about_pipeline(self, client: &Client, pipeline: &str, purpose: &str) -> Failure {
+        let ClientError::Answered { code, text, .. } = &self else {
+            return self.into();
+        };
+        let name = shown(pipeline);
+        let text = text.strip_prefix("Error scheduling pipeline: ").unwrap_or(text);
+        let failed = || format!("failed to {purpose} pipeline `{name}`: {text}");
+        match &**code {
+            "unknown_pipeline" => refused(format!(
+                "pipeline `{name}` is not defined{}",
+                client.suggest_pipeline(pipeline)
+            )),
+            "queue_full" | "queue_disabled" => {
+                refused(format!("{}; try again when one of its jobs has ended", failed()))
+            }
+            "bad_variables" => refused(format!("{}; give variables with `--var name=value`", failed())),
+            // What is wrong is on the command line.
+            "bad_schedule" => Failure::usage(text),
+            _ => self.into(),
+        }
+    }
 }
 
 impl From<ClientError> for Failure {
