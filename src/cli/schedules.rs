@@ -1,7 +1,7 @@
 //! `prunner schedules`: when the pipelines of a server run by themselves; adds and removes such times.
 //!
 //! Surprise: the next times are calculated here, from the first one that is known, so that `validate` shows the same ones
-//! as a server does.
+//! as a server does. By cron in a time zone that is not known here there is that first one alone.
 
 use std::env;
 
@@ -115,8 +115,8 @@ fn table(schedules: &[Listed], machine_zone: &Zone) -> String {
     let mut table = Table::new(&["id", "pipeline", "when", "source", "last", "next"]);
     for listed in schedules {
         let added = &listed.added;
-        let zone = added.timezone.as_deref().and_then(Zone::named);
-        let zone = zone.as_ref().unwrap_or(machine_zone);
+        let own_zone = added.timezone.as_deref().and_then(Zone::named);
+        let zone = own_zone.as_ref().unwrap_or(machine_zone);
         let time = |text: &Option<String>| text.as_deref().and_then(parse_rfc3339);
         // A server that is newer may know what is not known here.
         let schedule = Added {
@@ -127,10 +127,14 @@ fn table(schedules: &[Listed], machine_zone: &Zone) -> String {
         let (when, next) = match &schedule {
             Ok(schedule) => {
                 let (key, text) = schedule.when.key_and_text();
-                (
-                    format!("{key} {text}"),
-                    show_times(zone, &next_due(&schedule.when, zone, time(&listed.next))),
-                )
+                let first_ms = time(&listed.next);
+                // Some zones of machines have no name that means the same elsewhere.
+                let next_ms = if matches!(schedule.when, When::Cron(_)) && own_zone.is_none() {
+                    first_ms.into_iter().collect()
+                } else {
+                    next_due(&schedule.when, zone, first_ms)
+                };
+                (format!("{key} {text}"), show_times(zone, &next_ms))
             }
             Err(_) => (String::new(), listed.next.clone().unwrap_or_default()),
         };
@@ -231,7 +235,10 @@ mod tests {
                 "catch_up": "one", "next": "2026-10-24T01:30:05Z", "last": null, "source": "api"},
             {"id": "3", "pipeline": "q", "at": "2026-10-24T01:30:00Z", "timezone": "local", "variables": {},
                 "next": "2026-10-24T01:30:00Z", "last": null, "source": "api"},
-            {"id": "4", "pipeline": "q", "on": "boot", "next": null, "last": null, "source": "api"}]}"#,
+            {"id": "4", "pipeline": "q", "on": "boot", "next": null, "last": null, "source": "api"},
+            {"id": "5", "pipeline": "q", "cron": "30 3 * * *", "timezone": "local", "next": "2026-10-24T01:30:00Z", "source": "file"},
+            {"id": "6", "pipeline": "q", "cron": "30 3 * * *", "timezone": "CET-1CEST,M3.5.0,M10.5.0/3",
+                "next": "2026-10-24T01:30:00Z", "source": "file"}]}"#,
         )
         .unwrap();
         let expected = "\
@@ -240,6 +247,8 @@ ID  PIPELINE  WHEN                     SOURCE  LAST                   NEXT
 2   p         every 90s                api                            2026-10-24 01:30:05 UTC, 2026-10-24 01:31:35 UTC, 2026-10-24 01:33:05 UTC
 3   q         at 2026-10-24T01:30:00Z  api                            2026-10-24 01:30 UTC
 4   q                                  api
+5   q         cron 30 3 * * *          file                           2026-10-24 01:30 UTC
+6   q         cron 30 3 * * *          file                           2026-10-24 01:30 UTC
 ";
         assert_eq!(table(&list.schedules, &Zone::utc()), expected);
     }
