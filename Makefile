@@ -22,9 +22,9 @@ fmt: ## format the code
 	cargo fmt
 
 # musl is made for static binaries: glibc would add 0.75 MB, most of it for what a static binary can't use.
-# `make release TARGET=aarch64-unknown-linux-musl` also needs a linker for it: the package gcc-aarch64-linux-gnu, and
-# CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=aarch64-linux-gnu-gcc in the environment.
-TARGET ?= x86_64-unknown-linux-musl
+# Elsewhere `make release TARGET=aarch64-unknown-linux-musl` also needs a linker for it: the package gcc-aarch64-linux-gnu,
+# and CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=aarch64-linux-gnu-gcc in the environment.
+TARGET ?= $(shell uname -m)-unknown-linux-musl
 MAX_BYTES = 4000000
 # One for another kind of machine stands beside it: dist/prunner-aarch64.
 DIST = dist/prunner$(if $(filter $(shell uname -m)-%,$(TARGET)),,-$(firstword $(subst -, ,$(TARGET))))

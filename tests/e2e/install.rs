@@ -1,4 +1,4 @@
-//! `make install` and `make uninstall`, into a directory of the test.
+//! `make install` and `make uninstall`, into a directory of the test; what `make release` would build.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -44,4 +44,39 @@ fn what_is_installed_can_be_removed() {
             "{name} is still there"
         );
     }
+}
+
+/// Of `make release` on a machine that is one of these, with these arguments: the target and the file.
+#[track_caller]
+fn check_release(machine: &str, arguments: &[&str], target: &str, file: &str) {
+    let space = TestSpace::new("pipelines: {}");
+    space.write_script("bin/uname", &format!("echo {machine}"));
+    let mut make = Command::new("make");
+    make.args(["-n", "-C", env!("CARGO_MANIFEST_DIR"), "release"]);
+    let path = std::env::var("PATH").unwrap();
+    let output = space
+        .command_by(make, arguments)
+        .env("PATH", format!("{}:{path}", space.path.join("bin").display()))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.contains(&format!("cargo build --release --locked --target {target}\n")),
+        "{text}"
+    );
+    assert!(
+        text.contains(&format!("cp target/{target}/release/prunner {file}\n")),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_release_is_for_the_machine_that_builds_it_or_another() {
+    let [intel, arm] = ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"];
+    check_release("x86_64", &[], intel, "dist/prunner");
+    check_release("aarch64", &[], arm, "dist/prunner");
+    let for_arm = format!("TARGET={arm}");
+    check_release("x86_64", &[&for_arm], arm, "dist/prunner-aarch64");
+    check_release("aarch64", &[&for_arm], arm, "dist/prunner");
 }
