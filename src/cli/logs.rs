@@ -28,7 +28,7 @@ pub(crate) struct LogsArguments {
     /// Standard output alone
     #[arg(long)]
     pub stdout: bool,
-    /// The last so many lines of each output alone
+    /// The last so many lines of each output alone, of long lines the last 4 MiB
     #[arg(long, value_name = "NUMBER")]
     pub tail: Option<usize>,
     /// Print one JSON object a line: tasks that start, print and end, then the job

@@ -29,6 +29,10 @@ const PIECE_BYTES: usize = 32 << 10;
 const MAX_PIECES: usize = 64;
 /// The first look for the last lines of an output; each further one is eight times as large.
 const TAIL_BYTES: u64 = 64 << 10;
+/// The most that is looked at for them, as it is held in memory; where many lines are wanted, [`LINE_BYTES`] for each.
+const MAX_TAIL_BYTES: u64 = 4 << 20;
+/// Hardly any log has lines that are longer than that in the mean.
+const LINE_BYTES: u64 = 1 << 10;
 
 /// What happens in a job.
 #[derive(Debug)]
@@ -423,8 +427,9 @@ impl Reader {
         }
     }
 
-    /// Where the last lines of what there is begin.
+    /// Where the last lines of what there is begin; of lines that are too long, as far as is looked.
     fn start_of_last(&self, stream: StreamKind, lines: usize) -> Result<u64, ClientError> {
+        let most = (lines as u64).saturating_mul(LINE_BYTES).max(MAX_TAIL_BYTES);
         let mut count = TAIL_BYTES;
         loop {
             let Some((body, start)) = self.client.log(&self.id, &self.task, stream, Part::Last(count))? else {
@@ -437,8 +442,9 @@ impl Reader {
             let start = start.unwrap_or(0);
             match last_lines(&bytes, lines) {
                 Some(position) => return Ok(start + position as u64),
+                None if count >= most => return Ok(start),
                 None if start == 0 => return Ok(0),
-                None => count = count.saturating_mul(8),
+                None => count = count.saturating_mul(8).min(most),
             }
         }
     }

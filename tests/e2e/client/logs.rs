@@ -122,6 +122,30 @@ fn a_long_output_comes_whole_and_its_tail_too() {
 }
 
 #[test]
+fn a_tail_of_few_line_ends_begins_within_a_line() {
+    let space = TestSpace::new(
+        r#"pipelines: {long: {tasks: {zeros: {script: ["head -c 6000000 /dev/zero | tr '\\0' 0; echo; echo end"]}}}}"#,
+    );
+    let server = space.serve();
+    let id = server.schedule("long");
+    server.ended(&id);
+    let end = "\nend\n";
+    let zeros = |bytes: usize| "0".repeat(bytes - end.len()) + end;
+    for (lines, expected) in [
+        ("1", "end\n".to_owned()),
+        ("2", zeros(4 << 20)),
+        ("10", zeros(4 << 20)),
+        ("5000", zeros(5_000 << 10)),
+        ("10000", zeros(6_000_000 + end.len())),
+    ] {
+        let output = run(&space, &server, &["logs", &id, "zeros", "--tail", lines]);
+        check_status(&output, 0);
+        let length = output.stdout.len();
+        assert!(text(&output.stdout) == expected, "{lines} lines: {length} bytes");
+    }
+}
+
+#[test]
 fn logs_as_json_are_a_line_for_each_event() {
     let (space, server, id) = talk();
     let output = run(&space, &server, &["logs", &id, "--json", "--tail", "1"]);
