@@ -12,7 +12,7 @@ use crate::cli::client::follow::Wanted;
 use crate::cli::client::interrupt::{self, Outcome};
 use crate::cli::client::job::Job;
 use crate::cli::client::patience::{Patience, wait_for_end};
-use crate::cli::client::{Client, ClientError};
+use crate::cli::client::{Accepted, Client, ClientError};
 use crate::cli::display::{Content, Manner};
 use crate::cli::output::{self, Failure, Status};
 use crate::cli::variables::{Given, VariableArguments};
@@ -64,8 +64,7 @@ struct Request {
 }
 
 impl Request {
-    /// The job that was accepted.
-    fn send(self, client: &Client) -> Result<String, ClientError> {
+    fn send(self, client: &Client) -> Result<Accepted, ClientError> {
         let variables = self.given.read_for(client, &self.pipeline)?;
         client.schedule(&self.pipeline, &variables, &self.partition, self.key.as_deref())
     }
@@ -104,10 +103,11 @@ pub(crate) fn run(client: &Client, arguments: &ScheduleArguments, disable_ansi: 
         key: arguments.key.clone(),
     };
     if !is_watched {
-        let id = request
+        let accepted = request
             .send(client)
             .map_err(|error| error.about_pipeline(client, &arguments.pipeline, "schedule"))?;
-        output::print(&id_line(&id, arguments.json))?;
+        tell_joined(&accepted, arguments);
+        output::print(&id_line(&accepted, arguments.json))?;
         return Ok(Status::DONE);
     }
 
@@ -130,9 +130,10 @@ pub(crate) fn run(client: &Client, arguments: &ScheduleArguments, disable_ansi: 
             return Ok(Status(status));
         }
     };
-    let id = answer.map_err(|error| error.about_pipeline(client, &arguments.pipeline, "schedule"))?;
+    let accepted = answer.map_err(|error| error.about_pipeline(client, &arguments.pipeline, "schedule"))?;
     let deadline = timeout_ms.map(|timeout_ms| Instant::now() + Duration::from_millis(timeout_ms.unsigned_abs()));
-    print_id(&id, arguments)?;
+    print_id(&accepted, arguments)?;
+    let id = accepted.job_id;
     let end = match interrupted {
         Some(status) => Watched::Interrupted(status),
         None if arguments.follow => following(client, &id, arguments, &interrupts, deadline, disable_ansi).run()?,
@@ -158,21 +159,36 @@ pub(crate) fn run(client: &Client, arguments: &ScheduleArguments, disable_ansi: 
     }
 }
 
-fn id_line(id: &str, as_json: bool) -> String {
-    if as_json {
-        format!("{}\n", json!({"jobId": id}))
-    } else {
-        format!("{id}\n")
+fn id_line(accepted: &Accepted, as_json: bool) -> String {
+    let id = &accepted.job_id;
+    if !as_json {
+        return format!("{id}\n");
     }
+    let mut object = json!({"jobId": id});
+    if accepted.joined {
+        object["joined"] = json!(true);
+    }
+    format!("{object}\n")
 }
 
-fn print_id(id: &str, arguments: &ScheduleArguments) -> Result<(), Failure> {
+fn print_id(accepted: &Accepted, arguments: &ScheduleArguments) -> Result<(), Failure> {
+    tell_joined(accepted, arguments);
     if arguments.json || !arguments.follow {
-        print_on(&id_line(id, arguments.json))?;
-    } else if !arguments.quiet {
-        output::tell(&format!("job {id} of pipeline `{}` was accepted", arguments.pipeline));
+        print_on(&id_line(accepted, arguments.json))?;
+    } else if !arguments.quiet && !accepted.joined {
+        output::tell(&format!(
+            "job {} of pipeline `{}` was accepted",
+            accepted.job_id, arguments.pipeline
+        ));
     }
     Ok(())
+}
+
+/// Whoever counts on a job of its own is told that there is none; the JSON says it itself.
+fn tell_joined(accepted: &Accepted, arguments: &ScheduleArguments) {
+    if accepted.joined && !arguments.json && !arguments.quiet {
+        output::tell(&format!("joined job {}, which is equal", accepted.job_id));
+    }
 }
 
 fn print_end(job: &Job, arguments: &ScheduleArguments) -> Result<(), Failure> {

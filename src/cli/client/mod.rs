@@ -65,6 +65,16 @@ pub(crate) enum ClientError {
     },
 }
 
+/// The job that a request is answered with.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Accepted {
+    pub job_id: String,
+    /// It was there already, and is equal to what was asked for.
+    #[serde(default)]
+    pub joined: bool,
+}
+
 /// Which part of a log is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -106,19 +116,14 @@ impl Client {
         Client { patience, ..self }
     }
 
-    /// The job that was accepted; with a key that was given before: the one of then.
+    /// With a key that was given before: the job of then.
     pub(crate) fn schedule(
         &self,
         pipeline: &str,
         variables: &Variables,
         partition: &str,
         key: Option<&str>,
-    ) -> Result<String, ClientError> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Scheduled {
-            job_id: String,
-        }
+    ) -> Result<Accepted, ClientError> {
         let mut body = json!({"pipeline": pipeline, "variables": variables});
         if !partition.is_empty() {
             body["queuePartition"] = json!(partition);
@@ -131,8 +136,7 @@ impl Client {
             body: body.to_string().as_bytes(),
             patience: Some(self.patience),
         })?;
-        let scheduled: Scheduled = parse(&self.read(answer.body)?)?;
-        Ok(scheduled.job_id)
+        parse(&self.read(answer.body)?)
     }
 
     /// The job as it is at its end, or after so long.

@@ -1,12 +1,13 @@
 //! `deduplicate`: a request that equals a job makes no new one.
 
 use std::collections::BTreeSet;
+use std::process::Stdio;
 use std::thread;
 
 use serde_json::{Value, json};
 
 use super::pipeline;
-use crate::space::{Answer, Server, TestSpace};
+use crate::space::{Answer, Server, TestSpace, read_until};
 use crate::tools::text;
 
 const BUSY: &str = "exec sleep 60";
@@ -133,4 +134,40 @@ fn many_clients_at_once_and_a_kill_make_one_job() {
         (&jobs[0]["status"], jobs[0]["id"].as_str()),
         (&json!("waiting"), ids.first().map(String::as_str))
     );
+}
+
+#[test]
+fn the_command_says_that_a_job_was_joined() {
+    let (space, server) = TestSpace::serving(&pipeline(
+        &json!({"deduplicate": {}, "tasks": {"a": {"script": super::WAIT_FOR_GO}}}),
+    ));
+    let schedule = |flags: &[&str]| {
+        let output = space.run_with(
+            &[&["schedule", "p"], flags].concat(),
+            &[("PRUNNER_ADDRESS", &server.address)],
+        );
+        assert!(output.status.success(), "{output:?}");
+        [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap())
+    };
+    let [first, nothing] = schedule(&[]);
+    assert_eq!(nothing, "");
+    let id = first.trim_end();
+    let said = format!("prunner: joined job {id}, which is equal\n");
+    assert_eq!(schedule(&[]), [first.clone(), said.clone()]);
+    assert_eq!(schedule(&["--quiet"]), [first.clone(), String::new()]);
+    let object = format!("{}\n", json!({"jobId": id, "joined": true}));
+    assert_eq!(schedule(&["--json"]), [object, String::new()]);
+    let watching = ["--wait", "--follow"].map(|flag| {
+        let mut command = space.command(&["schedule", "p", flag]);
+        command.env("PRUNNER_ADDRESS", &server.address);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = read_until(child.stderr.as_mut().unwrap(), "\n");
+        assert!(stderr.starts_with(&said), "{flag}: {stderr}");
+        child
+    });
+    space.write("go", "");
+    for child in watching {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
 }
