@@ -17,7 +17,7 @@ use crate::health::Health;
 use crate::job::{Change, JobId, JobStatus, TaskRef, TaskStatus};
 use crate::log;
 use crate::requests::{Reply, Request};
-use crate::schedule::{ScheduleId, ScheduleView};
+use crate::schedule::ScheduleId;
 use crate::scheduler::{
     Accepted, AddError, ForgetError, NotLive, Order, Outcome, PipelineView, RemoveError, ScheduleError,
     ScheduleRequest, Scheduler, Shutdown, TaskExit,
@@ -51,7 +51,6 @@ pub(crate) enum Release {
     Canceled(Reply<Result<(), NotLive>>, Result<(), NotLive>),
     Forgotten(Reply<Result<(), ForgetError>>, Result<(), ForgetError>),
     Reloaded(Reply<()>),
-    Schedules(Reply<Vec<ScheduleView>>, Vec<ScheduleView>),
     ScheduleAdded(Reply<Result<ScheduleId, AddError>>, Result<ScheduleId, AddError>),
     ScheduleRemoved(Reply<Result<(), RemoveError>>, Result<(), RemoveError>),
     Launch(PreparedTask),
@@ -66,7 +65,6 @@ impl Release {
             Release::Canceled(reply, answer) => drop(reply.send(answer)),
             Release::Forgotten(reply, answer) => drop(reply.send(answer)),
             Release::Reloaded(reply) => drop(reply.send(())),
-            Release::Schedules(reply, views) => drop(reply.send(views)),
             Release::ScheduleAdded(reply, answer) => drop(reply.send(answer)),
             Release::ScheduleRemoved(reply, answer) => drop(reply.send(answer)),
             Release::Launch(task) => workers.launch(task),
@@ -198,8 +196,8 @@ impl MainLoop {
                 self.releases.push(Release::Forgotten(reply, answer));
             }
             Event::Requested(Request::Schedules { reply }) => {
-                let views = self.scheduler.schedule_views(now);
-                self.releases.push(Release::Schedules(reply, views));
+                // What of it is on disk is for the one who shows it to find out.
+                drop(reply.send(self.scheduler.schedule_views(now)));
             }
             Event::Requested(Request::AddSchedule { added, schedule, reply }) => {
                 let id = ScheduleId(new_job_id(now).0);

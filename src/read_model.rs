@@ -193,6 +193,10 @@ impl Image {
         self.schedules.values()
     }
 
+    pub(crate) fn schedule(&self, id: ScheduleId) -> Option<&ScheduleRecord> {
+        self.schedules.get(&id)
+    }
+
     pub(crate) fn counts(&self) -> &JobCounts {
         &self.counts
     }

@@ -30,7 +30,7 @@ pub(crate) enum Request {
         job: JobId,
         reply: Reply<Result<(), ForgetError>>,
     },
-    /// Answered at once, with what is on disk by then.
+    /// Answered at once, also with what is not on disk yet.
     Schedules { reply: Reply<Vec<ScheduleView>> },
     /// Answered when the schedule is on disk.
     AddSchedule {

@@ -26,7 +26,15 @@ struct ScheduleAdded {
 }
 
 pub(super) fn list(api: &Api) -> Result<Response, Error> {
-    let schedules = api.ask(|reply| Request::Schedules { reply })?;
+    let mut schedules = api.ask(|reply| Request::Schedules { reply })?;
+    let image = api.parts.model.read();
+    // What is not on disk yet is not shown. One that is being removed is gone already: it brings no job any more.
+    schedules.retain_mut(|view| {
+        let record = image.schedule(view.id);
+        view.last_ms = record.and_then(|record| record.last_ms);
+        record.is_some()
+    });
+    drop(image);
     Ok(reply::json(200, &List { schedules }))
 }
 

@@ -17,6 +17,7 @@ use super::exchange::{Later, Next, Stream};
 use super::*;
 use crate::job::{Change, JobRecord, TaskProgress, TaskRecord, TaskStatus};
 use crate::read_model::Image;
+use crate::schedule::{Added, ScheduleId, ScheduleRecord, ScheduleView};
 use crate::scheduler::{Accepted, PipelineView};
 use crate::secret::Secret;
 use crate::task::{StreamKind, log_path};
@@ -768,6 +769,49 @@ fn who_waits_for_a_job_that_is_not_there_is_told() {
 }
 
 // What changes something
+
+#[test]
+fn schedules_are_listed_as_they_are_on_disk() {
+    let world = World::new();
+    let schedule = |number| {
+        let added = Added {
+            pipeline: "p".to_owned(),
+            every: Some("1m".to_owned()),
+            ..Added::default()
+        };
+        let record = ScheduleRecord {
+            id: ScheduleId(Uuid::from_u128(number)),
+            since_ms: NOW_MS,
+            last_ms: Some(NOW_MS),
+            added: Some(Box::new(added.clone())),
+        };
+        let view = ScheduleView {
+            id: record.id,
+            pipeline: "p".into(),
+            schedule: added.read().unwrap(),
+            zone: None,
+            next_ms: None,
+            last_ms: Some(NOW_MS + 60_000),
+            is_from_file: false,
+        };
+        (Change::Schedule(Box::new(record)), view)
+    };
+    let ((saved, shown), (_, unsaved)) = (schedule(1), schedule(2));
+    world.publish(&[saved]);
+    world.next_request(move |request| {
+        let Request::Schedules { reply } = request else {
+            panic!("{request:?}");
+        };
+        reply.send(vec![shown, unsaved]).unwrap();
+    });
+    let answer = world.get("/schedules");
+    assert_eq!(answer.status, 200);
+    let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    let schedules = body["schedules"].as_array().unwrap();
+    assert_eq!(schedules.len(), 1);
+    assert_eq!(schedules[0]["id"], Uuid::from_u128(1).to_string());
+    assert_eq!(schedules[0]["last"], crate::timestamp::rfc3339(NOW_MS));
+}
 
 #[test]
 fn a_job_is_scheduled() {

@@ -1,6 +1,7 @@
 //! What is answered while not all is well: a stop, a disk that takes nothing more, a log that can't be read.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::json;
@@ -86,6 +87,9 @@ fn storage_trouble() {
     check_error(&answer, 503, "storage", "Error scheduling pipeline: …");
     assert_ne!(answer.header("Retry-After"), "");
     assert_eq!(server.job(&runs)["status"], "running");
+    let asked = Instant::now();
+    assert_eq!(server.get("/schedules").json(), json!({"schedules": []}));
+    assert!(asked.elapsed() < Duration::from_secs(8), "it waits for the disk");
     limit_files(unlimited);
     eventually("the trouble is over", || {
         (server.get("/health").status == 200).then_some(())
