@@ -68,6 +68,8 @@ pub(super) struct Schedules {
     mono: BTreeSet<(i64, ScheduleId)>,
     /// By how much the wall clock was ahead of the monotonic one when they were last looked at.
     ahead_ms: i64,
+    /// When this run began, by the monotonic clock.
+    started_mono_ms: i64,
 }
 
 #[derive(Debug)]
@@ -157,24 +159,33 @@ impl Schedules {
             return;
         }
         self.ahead_ms = ahead_ms;
-        let later: Vec<ScheduleId> = self
-            .known
-            .iter()
-            .filter(|(_, known)| match known.next {
+        let mut found = Vec::new();
+        for (id, known) in &self.known {
+            let When::Cron(cron) = &known.schedule.when else {
+                continue;
+            };
+            let base_ms = known.record.last_ms.unwrap_or(known.record.since_ms);
+            let after_ms = match known.next {
+                // The clock had been set back, and is put right: what was due before that is not due again. A machine
+                // that does not keep the time begins far in the past with each boot.
+                Next::Wall(at_ms) if at_ms <= base_ms && base_ms <= now.wall_ms => {
+                    let started_ms = now.wall_ms.saturating_sub(now.mono_ms - self.started_mono_ms);
+                    if known.schedule.makes_up {
+                        base_ms
+                    } else {
+                        base_ms.max(started_ms)
+                    }
+                }
                 // What was jumped over is due now.
-                Next::Wall(at_ms) => at_ms > now.wall_ms,
-                Next::Never => true,
-                Next::Mono(_) => false,
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        for id in later {
-            let known = &self.known[&id];
-            if let When::Cron(cron) = &known.schedule.when {
-                let zone = self.zone_of(&known.schedule);
-                let due = cron.due_after(zone, not_again(now, &known.record));
-                self.set_next(id, Some(due.map_or(Next::Never, Next::Wall)));
-            }
+                Next::Wall(at_ms) if base_ms < at_ms && at_ms <= now.wall_ms => continue,
+                Next::Wall(_) | Next::Never => not_again(now, &known.record),
+                Next::Mono(_) => unreachable!("expressions follow the wall clock"),
+            };
+            let due = cron.due_after(self.zone_of(&known.schedule), after_ms);
+            found.push((*id, due.map_or(Next::Never, Next::Wall)));
+        }
+        for (id, next) in found {
+            self.set_next(id, Some(next));
         }
     }
 
@@ -222,6 +233,7 @@ impl Scheduler {
         let mut messages = Vec::new();
         self.schedules.zone = Some(zone);
         self.schedules.ahead_ms = now.wall_ms.saturating_sub(now.mono_ms);
+        self.schedules.started_mono_ms = now.mono_ms;
         let mut of_files = BTreeMap::new();
         for record in records {
             let Some(added) = &record.added else {

@@ -5,6 +5,7 @@
 
 mod bounds;
 mod intake;
+mod schedules;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

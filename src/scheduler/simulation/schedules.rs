@@ -12,7 +12,8 @@
 //! - a single time is kept after its job; one that was missed is due at the start
 //! - what was missed is made up for though nobody wants that; it is made up for twice
 //! - an interval begins anew after a restart; it loses its phase when it is late
-//! - a cron expression does not follow a clock that is set back; where one is put right by seconds it is due again
+//! - a cron expression does not follow a clock that is set back; where one is put right by seconds it is due again; where
+//!   one is put right that was set back far, what was due before that is due again, or what was missed while prunner was down
 //! - a refused due time is not written down; what is due during a shutdown is lost; what is due while nothing can be saved
 //!   is accepted
 //! - a schedule that no file says any more goes on; one that is the same begins anew at a reload
@@ -152,6 +153,7 @@ struct Model {
     /// Schedules that are due once in all.
     singles: BTreeSet<ScheduleId>,
     ahead_ms: i64,
+    started_mono_ms: i64,
     is_held: bool,
     shuts_down: bool,
 }
@@ -197,6 +199,7 @@ impl Model {
     fn restart(&mut self, now: Timestamp, files: &BTreeMap<ScheduleId, Spec>) -> usize {
         self.known.clear();
         self.ahead_ms = now.wall_ms - now.mono_ms;
+        self.started_mono_ms = now.mono_ms;
         (self.is_held, self.shuts_down) = (false, false);
         let mut missed = 0;
         for (id, kept) in self.kept.clone() {
@@ -268,7 +271,22 @@ impl Model {
         if was_set && !self.known.is_empty() {
             self.ahead_ms = now.wall_ms - now.mono_ms;
         }
+        let started_ms = now.wall_ms - (now.mono_ms - self.started_mono_ms);
         for (id, known) in &mut self.known {
+            // A clock that was set back and is put right.
+            let since_ms = known.last_ms.unwrap_or(known.since_ms);
+            if let (Rule::Minutes(step), Next::Wall(at_ms), true) = (known.spec.rule, known.next, was_set)
+                && at_ms <= since_ms
+            {
+                let behind_ms = if since_ms > now.wall_ms {
+                    Self::behind(now, known.last_ms)
+                } else if known.spec.makes_up {
+                    since_ms
+                } else {
+                    since_ms.max(started_ms)
+                };
+                known.next = Next::Wall(next_minute(step, behind_ms));
+            }
             match (known.spec.rule, known.next) {
                 (Rule::Minutes(step), Next::Wall(at_ms)) if at_ms <= now.wall_ms => {
                     let following = next_minute(step, at_ms);
@@ -345,6 +363,8 @@ struct World {
     next_id: u128,
     /// The clock is set back by more than puts it right.
     goes_back: bool,
+    /// It was set back by so much and is not put right yet.
+    behind_ms: i64,
     /// Jobs, refused, missed, restarts, crashes.
     counts: [usize; 5],
 }
@@ -365,6 +385,7 @@ impl World {
             now,
             next_id: 1,
             goes_back: random.chance(1, 2),
+            behind_ms: 0,
             random,
             counts: [0; 5],
         };
@@ -420,6 +441,18 @@ impl World {
             let back_ms = if self.goes_back { most_ms } else { most_ms.min(900) };
             self.now.wall_ms += self.random.between(-back_ms, most_ms);
         }
+        if self.behind_ms > 0 && self.random.chance(1, 5) {
+            self.now.wall_ms += std::mem::take(&mut self.behind_ms);
+        } else if self.goes_back && self.random.chance(1, 40) {
+            self.fall_behind();
+        }
+    }
+
+    /// The clock begins anew, or somebody sets it wrong.
+    fn fall_behind(&mut self) {
+        let by_ms = self.random.pick(&[600_000, 7_200_000, 86_400_000]);
+        self.now.wall_ms -= by_ms;
+        self.behind_ms += by_ms;
     }
 
     /// The orders that it brought.
@@ -527,8 +560,10 @@ impl World {
         self.counts[3] += 1;
         self.now.mono_ms = self.random.between(0, 1_000);
         self.now.wall_ms += self.random.pick(&[0, 500, 30_000, 400_000, 4_000_000]);
-        if self.goes_back && self.random.chance(1, 10) {
-            self.now.wall_ms -= self.random.pick(&[500, 50_000, 400_000]);
+        match self.random.below(10) {
+            0 if self.goes_back => self.now.wall_ms -= self.random.pick(&[500, 50_000, 400_000]),
+            1 if self.goes_back => self.fall_behind(),
+            _ => {}
         }
         self.files = self.random_files();
         self.start();
