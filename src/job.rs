@@ -256,8 +256,10 @@ pub(crate) enum Change {
     /// The record is removed, and the log directory with it.
     #[serde(rename_all = "camelCase")]
     Forget { job: JobId },
-    /// A schedule is known from now on, or was due and no job came of it.
+    /// A schedule is known from now on.
     Schedule(Box<ScheduleRecord>),
+    /// A schedule was due and no job came of it; where one did, the job says so.
+    WasDue(Due),
     /// A schedule is known no more.
     #[serde(rename_all = "camelCase")]
     ForgetSchedule { schedule: ScheduleId },
@@ -276,7 +278,7 @@ impl Change {
             | Change::DelayOver { job }
             | Change::End { job, .. }
             | Change::Forget { job } => Some(*job),
-            Change::Schedule(_) | Change::ForgetSchedule { .. } => None,
+            Change::Schedule(_) | Change::WasDue(_) | Change::ForgetSchedule { .. } => None,
         }
     }
 
@@ -292,6 +294,7 @@ impl Change {
             | Change::End { .. }
             | Change::Forget { .. }
             | Change::Schedule(_)
+            | Change::WasDue(_)
             | Change::ForgetSchedule { .. } => true,
             Change::Task { progress, .. } => progress.status != TaskStatus::Running,
             Change::DelayOver { .. } => false,
@@ -310,7 +313,11 @@ impl JobRecord {
     /// Applies a change of this job. `Job` and `Forget` concern the record as a whole and are the caller's to handle.
     pub(crate) fn apply(&mut self, change: &Change) {
         match change {
-            Change::Job(_) | Change::Forget { .. } | Change::Schedule(_) | Change::ForgetSchedule { .. } => {}
+            Change::Job(_)
+            | Change::Forget { .. }
+            | Change::Schedule(_)
+            | Change::WasDue(_)
+            | Change::ForgetSchedule { .. } => {}
             Change::Start { start_ms, .. } => {
                 self.status = JobStatus::Running;
                 self.start_ms = Some(*start_ms);

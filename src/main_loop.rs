@@ -426,6 +426,8 @@ fn report(change: &Change) {
         }
         Change::Forget { job } => log::debug("job forgotten", &[("job", job)]),
         Change::Schedule(record) => log::debug("schedule kept", &[("schedule", &record.id)]),
+        // Why, is told where it was refused.
+        Change::WasDue(_) => {}
         Change::ForgetSchedule { schedule } => log::debug("schedule forgotten", &[("schedule", schedule)]),
     }
 }

@@ -101,6 +101,7 @@ impl Image {
             Change::Schedule(record) => {
                 self.schedules.insert(record.id, (**record).clone());
             }
+            Change::WasDue(due) => self.note_due(*due),
             Change::ForgetSchedule { schedule } => {
                 self.schedules.remove(schedule);
             }
@@ -138,7 +139,7 @@ impl Image {
         }
     }
 
-    /// The schedule of a job that was accepted was due: it was so for the last time, or it is over.
+    /// A schedule was due: it was so for the last time, or it is over.
     fn note_due(&mut self, due: Due) {
         let Some(record) = self.schedules.get_mut(&due.id) else {
             return;

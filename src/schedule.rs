@@ -91,13 +91,22 @@ pub(crate) struct Added {
     pub timezone: Option<String>,
     #[serde(default, rename = "catch_up", skip_serializing_if = "Option::is_none")]
     pub catch_up: Option<String>,
-    #[serde(default, skip_serializing_if = "Variables::is_empty")]
-    pub variables: Variables,
+    #[serde(default, skip_serializing_if = "is_empty_map")]
+    pub variables: Arc<Variables>,
     #[serde(default, rename = "queuePartition", skip_serializing_if = "String::is_empty")]
     pub partition: String,
 }
 
+fn is_empty_map(map: &Arc<Variables>) -> bool {
+    map.is_empty()
+}
+
 impl Added {
+    /// How long it is as JSON text.
+    pub(crate) fn json_bytes(&self) -> usize {
+        serde_json::to_vec(self).expect("it came from JSON").len()
+    }
+
     /// What it means. The error names the field.
     pub(crate) fn read(&self) -> Result<Schedule, String> {
         let when = match (&self.cron, &self.every, &self.at) {
@@ -146,7 +155,7 @@ impl Added {
         Ok(Schedule {
             when,
             zone,
-            variables: Arc::new(self.variables.clone()),
+            variables: Arc::clone(&self.variables),
             partition: self.partition.clone(),
             makes_up,
         })

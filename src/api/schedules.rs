@@ -2,6 +2,8 @@
 //!
 //! Unaware of when anything is due.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde::de::MapAccess;
 
@@ -49,7 +51,7 @@ pub(super) fn add(api: &Api, body: &[u8]) -> Result<Response, Error> {
     match answer {
         Ok(schedule_id) => Ok(reply::json(201, &ScheduleAdded { schedule_id })),
         Err(AddError::Refused(error)) => Err(Error::Schedule(error)),
-        Err(error @ AddError::TooMany) => Err(Error::TooManySchedules(error.to_string())),
+        Err(error @ (AddError::TooMany | AddError::TooLarge { .. })) => Err(Error::TooManySchedules(error.to_string())),
         Err(error @ AddError::Over) => Err(Error::BadSchedule(error.to_string())),
     }
 }
@@ -74,7 +76,7 @@ impl body::Fields for Added {
             "at" => self.at = field(entries, key)?,
             "timezone" => self.timezone = field(entries, key)?,
             "catch_up" => self.catch_up = field(entries, key)?,
-            "variables" => self.variables = field(entries, key)?.unwrap_or_default(),
+            "variables" => self.variables = Arc::new(field(entries, key)?.unwrap_or_default()),
             "queuePartition" => self.partition = field(entries, key)?.unwrap_or_default(),
             _ => return Ok(false),
         }

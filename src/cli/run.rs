@@ -394,6 +394,7 @@ impl Witness for Telling {
             | Change::DelayOver { .. }
             | Change::Forget { .. }
             | Change::Schedule(_)
+            | Change::WasDue(_)
             | Change::ForgetSchedule { .. } => Vec::new(),
         };
         let status_of = |record: &JobRecord, index: usize| record.tasks.get(index).map(|task| task.progress.status);

@@ -18,6 +18,8 @@ use crate::timestamp::Timestamp;
 
 /// Schedules that clients may add. A limit on everything.
 pub(crate) const MAX_ADDED: usize = 1_000;
+/// Bytes of what all of them say, as JSON text: their variables are held and written down. So much as 16 requests may bring.
+const MAX_ADDED_BYTES: usize = 16 * 1024 * 1024;
 /// Who schedules what is due.
 const USER: &str = "schedule";
 /// A clock that was set back by no more than this was put right: what was due already is not due again. One that was set
@@ -34,6 +36,11 @@ pub(crate) enum AddError {
     /// As a request for a job now would be.
     Refused(ScheduleError),
     TooMany,
+    /// They would say too much together.
+    TooLarge {
+        bytes: usize,
+        left: usize,
+    },
     /// It is for a time that is over.
     Over,
 }
@@ -45,6 +52,11 @@ impl fmt::Display for AddError {
             AddError::TooMany => write!(
                 formatter,
                 "there are {MAX_ADDED} schedules already, the most that can be added"
+            ),
+            AddError::TooLarge { bytes, left } => write!(
+                formatter,
+                "the schedule has {bytes} bytes with its variables, expected at most {left}: those that are added have {} MiB together",
+                MAX_ADDED_BYTES >> 20
             ),
             AddError::Over => formatter.write_str("field `at` is a time that is over, expected one to come"),
         }
@@ -78,6 +90,8 @@ struct Known {
     schedule: Schedule,
     record: ScheduleRecord,
     next: Next,
+    /// Of what a client said, as JSON text.
+    bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,6 +275,7 @@ impl Scheduler {
                 continue;
             }
             self.schedules.insert(Known {
+                bytes: added.json_bytes(),
                 pipeline: added.pipeline.as_str().into(),
                 next: self.schedules.first(now, &schedule, &record, false),
                 schedule,
@@ -301,6 +316,7 @@ impl Scheduler {
                         .push(Order::Save(Change::Schedule(Box::new(record.clone()))));
                 }
                 self.schedules.insert(Known {
+                    bytes: 0,
                     pipeline: Arc::clone(&pipeline.name),
                     schedule: schedule.clone(),
                     next: self.schedules.first(now, schedule, &record, is_new),
@@ -361,13 +377,9 @@ impl Scheduler {
         known.record.last_ms = Some(due.at_ms);
         if known.record.is_once() {
             self.schedules.remove(due.id);
-            if !is_saved {
-                self.orders
-                    .push(Order::Save(Change::ForgetSchedule { schedule: due.id }));
-            }
-        } else if !is_saved {
-            let record = Box::new(known.record.clone());
-            self.orders.push(Order::Save(Change::Schedule(record)));
+        }
+        if !is_saved {
+            self.orders.push(Order::Save(Change::WasDue(due)));
         }
         result
     }
@@ -393,8 +405,16 @@ impl Scheduler {
         variables::check(pipeline, JobId(id.0), &complete)
             .map_err(|complaints| AddError::Refused(ScheduleError::BadVariables(complaints)))?;
         let known = self.schedules.known.values();
-        if known.filter(|known| known.record.added.is_some()).count() >= MAX_ADDED {
+        let sizes = known
+            .filter(|known| known.record.added.is_some())
+            .map(|known| known.bytes);
+        let (count, sum) = sizes.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
+        if count >= MAX_ADDED {
             return Err(AddError::TooMany);
+        }
+        let (bytes, left) = (added.json_bytes(), MAX_ADDED_BYTES.saturating_sub(sum));
+        if bytes > left {
+            return Err(AddError::TooLarge { bytes, left });
         }
         if let When::At { wall_ms } = schedule.when
             && wall_ms < now.wall_ms.saturating_sub(LATE_MS)
@@ -410,6 +430,7 @@ impl Scheduler {
         self.orders
             .push(Order::Save(Change::Schedule(Box::new(record.clone()))));
         self.schedules.insert(Known {
+            bytes,
             pipeline: Arc::clone(&pipeline.name),
             next: self.schedules.first(now, &schedule, &record, true),
             schedule,

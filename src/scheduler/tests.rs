@@ -362,7 +362,9 @@ impl Play {
                 ..
             } => format!("{} {}{}", number(*job), status.as_str(), reason(why)),
             Change::Forget { job } => format!("forget {}", number(*job)),
-            Change::Schedule(_) | Change::ForgetSchedule { .. } => unreachable!("no schedules are started here"),
+            Change::Schedule(_) | Change::WasDue(_) | Change::ForgetSchedule { .. } => {
+                unreachable!("no schedules are started here")
+            }
         }
     }
 

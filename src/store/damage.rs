@@ -20,7 +20,7 @@ const WRONG_OF_ID: usize = 4;
 const WRONG_OF_KIND: usize = 2;
 /// What lines begin with, and whether the job that they name waits no more. Where two are equally close to what is found,
 /// the first one counts: the one that costs a job rather than running it twice.
-const KINDS: [(&str, bool); 10] = [
+const KINDS: [(&str, bool); 11] = [
     (r#"{"start":{"job":""#, true),
     (r#"{"task":{"job":""#, true),
     (r#"{"fail":{"job":""#, true),
@@ -30,6 +30,7 @@ const KINDS: [(&str, bool); 10] = [
     (r#"{"join":{"job":""#, false),
     (r#"{"job":{"id":""#, false),
     (r#"{"schedule":{"id":""#, false),
+    (r#"{"wasDue":{"id":""#, false),
     (r#"{"forgetSchedule":{"schedule":""#, false),
 ];
 

@@ -137,7 +137,7 @@ pub(super) fn parse_line(line: &[u8]) -> Option<Line<'_>> {
         "start" | "task" | "fail" | "cancel" | "join" | "end" | "forget" => {
             serde_json::from_str(payload).ok().map(Line::Change)
         }
-        "schedule" | "forgetSchedule" => match serde_json::from_str(payload) {
+        "schedule" | "wasDue" | "forgetSchedule" => match serde_json::from_str(payload) {
             Ok(change) => Some(Line::Change(change)),
             // One that says it in another way is kept, as those of other kinds are.
             Err(_) => parse_unknown(kind, payload),

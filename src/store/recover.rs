@@ -292,6 +292,7 @@ impl Loaded {
             | Change::End { .. }
             | Change::Forget { .. }
             | Change::Schedule(_)
+            | Change::WasDue(_)
             | Change::ForgetSchedule { .. } => self.apply(&change),
         }
     }

@@ -15,7 +15,7 @@ use super::{Batch, Change, DataDirectory, Parts, Store, recover};
 use crate::health::Health;
 use crate::job::{IdempotencyKey, JobId, JobRecord, JobStatus, TaskProgress, TaskRecord, TaskStatus};
 use crate::read_model::{Image, ReadModel};
-use crate::schedule::{Added, ScheduleId, ScheduleRecord};
+use crate::schedule::{Added, Due, ScheduleId, ScheduleRecord};
 use crate::template::Variables;
 use crate::testing::TestDirectory;
 
@@ -462,6 +462,10 @@ fn a_damaged_line_that_starts_no_job_interrupts_none() {
             last_ms: None,
             added: Some(Box::new(added)),
         })),
+        Change::WasDue(Due {
+            id: schedule,
+            at_ms: NOW_MS,
+        }),
         Change::ForgetSchedule { schedule },
     ] {
         check_flips(&change, &["1 succeeded", "2 succeeded"]);

@@ -914,7 +914,9 @@ impl Model {
                 self.see_end(now, *job, *status);
             }
             Change::Forget { job } => self.see_forget(now, *job),
-            Change::Schedule(_) | Change::ForgetSchedule { .. } => panic!("there are no schedules here"),
+            Change::Schedule(_) | Change::WasDue(_) | Change::ForgetSchedule { .. } => {
+                panic!("there are no schedules here")
+            }
         }
     }
 

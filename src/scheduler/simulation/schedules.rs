@@ -312,6 +312,15 @@ impl Model {
         due
     }
 
+    fn note_due(&mut self, due: Due) {
+        if let Some(kept) = self.kept.get_mut(&due.id) {
+            kept.last_ms = Some(due.at_ms);
+            if kept.spec.as_ref().is_some_and(|spec| matches!(spec.rule, Rule::At(_))) {
+                self.kept.remove(&due.id);
+            }
+        }
+    }
+
     /// A change goes to the disk.
     fn see(&mut self, change: &Change) {
         match change {
@@ -319,12 +328,7 @@ impl Model {
                 let due = record.due.expect("all jobs come of schedules");
                 assert_eq!(record.user, "schedule");
                 self.jobs.push(due);
-                if let Some(kept) = self.kept.get_mut(&due.id) {
-                    kept.last_ms = Some(due.at_ms);
-                    if kept.spec.as_ref().is_some_and(|spec| matches!(spec.rule, Rule::At(_))) {
-                        self.kept.remove(&due.id);
-                    }
-                }
+                self.note_due(due);
             }
             Change::Schedule(record) => {
                 let spec = self.known.get(&record.id).filter(|known| !known.is_from_file);
@@ -336,6 +340,7 @@ impl Model {
                 assert_eq!(kept.spec.is_some(), record.added.is_some());
                 self.kept.insert(record.id, kept);
             }
+            Change::WasDue(due) => self.note_due(*due),
             Change::ForgetSchedule { schedule } => {
                 self.kept.remove(schedule).expect("it is on disk");
             }

@@ -1,14 +1,17 @@
-//! When schedules are due, in cases that random histories seldom come to.
+//! When schedules are due, in cases that random histories seldom come to, and what may be added.
 
 use std::sync::Arc;
 
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::calendar::Zone;
 use crate::definition::{Pipeline, Pipelines};
 use crate::job::JobId;
 use crate::schedule::{Added, ScheduleId, ScheduleRecord};
+use crate::scheduler::schedules::AddError;
 use crate::scheduler::{Limits, Retention, Scheduler};
+use crate::template::Variables;
 use crate::timestamp::{Timestamp, parse_rfc3339, rfc3339};
 
 fn scheduler() -> Scheduler {
@@ -85,4 +88,38 @@ fn a_clock_that_is_put_right_after_the_boot_makes_nothing_due_again() {
     );
     // What came due since the boot was not missed by that.
     check_boot("none", None, "2026-11-24T03:30:05Z", &[missed], next);
+}
+
+#[test]
+fn what_all_say_that_are_added_is_bounded() {
+    let now = at("2026-11-24T10:00:00Z", 0);
+    let mut scheduler = scheduler();
+    scheduler.start_schedules(now, Zone::utc(), Vec::new());
+    let add = |scheduler: &mut Scheduler, number: usize, length: usize| {
+        let text = Value::String("x".repeat(length));
+        let added = Added {
+            pipeline: "p".to_owned(),
+            every: Some("1h".to_owned()),
+            variables: Arc::new(Variables::from_iter([("x".to_owned(), text)])),
+            ..Added::default()
+        };
+        let schedule = added.read().unwrap();
+        scheduler.add_schedule(now, id(number), added, schedule)
+    };
+    for number in 1..=16 {
+        assert_eq!(add(&mut scheduler, number, 1_000_000), Ok(()));
+    }
+    let left = (16 << 20) - 16 * 1_000_050;
+    let error = add(&mut scheduler, 17, 1_000_000).unwrap_err();
+    assert_eq!(error, AddError::TooLarge { bytes: 1_000_050, left });
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "the schedule has 1000050 bytes with its variables, expected at most {left}: those that are added have 16 MiB \
+             together"
+        )
+    );
+    // What is removed makes room.
+    scheduler.remove_schedule(id(3)).unwrap();
+    assert_eq!(add(&mut scheduler, 17, 1_000_000), Ok(()));
 }
