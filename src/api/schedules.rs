@@ -30,11 +30,12 @@ struct ScheduleAdded {
 pub(super) fn list(api: &Api) -> Result<Response, Error> {
     let mut schedules = api.ask(|reply| Request::Schedules { reply })?;
     let image = api.parts.model.read();
-    // What is not on disk yet is not shown. One that is being removed is gone already: it brings no job any more.
+    // What is not on disk yet is not shown; one from a file is, in that file. One that is being removed is gone already: it
+    // brings no job any more.
     schedules.retain_mut(|view| {
         let record = image.schedule(view.id);
         view.last_ms = record.and_then(|record| record.last_ms);
-        record.is_some()
+        record.is_some() || view.is_from_file
     });
     drop(image);
     Ok(reply::json(200, &List { schedules }))

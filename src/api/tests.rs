@@ -773,7 +773,7 @@ fn who_waits_for_a_job_that_is_not_there_is_told() {
 #[test]
 fn schedules_are_listed_as_they_are_on_disk() {
     let world = World::new();
-    let schedule = |number| {
+    let schedule = |number, is_from_file| {
         let added = Added {
             pipeline: "p".to_owned(),
             every: Some("1m".to_owned()),
@@ -792,25 +792,27 @@ fn schedules_are_listed_as_they_are_on_disk() {
             zone: None,
             next_ms: None,
             last_ms: Some(NOW_MS + 60_000),
-            is_from_file: false,
+            is_from_file,
         };
         (Change::Schedule(Box::new(record)), view)
     };
-    let ((saved, shown), (_, unsaved)) = (schedule(1), schedule(2));
+    let ((saved, shown), (_, unsaved), (_, in_a_file)) = (schedule(1, false), schedule(2, false), schedule(3, true));
     world.publish(&[saved]);
     world.next_request(move |request| {
         let Request::Schedules { reply } = request else {
             panic!("{request:?}");
         };
-        reply.send(vec![shown, unsaved]).unwrap();
+        reply.send(vec![shown, unsaved, in_a_file]).unwrap();
     });
     let answer = world.get("/schedules");
     assert_eq!(answer.status, 200);
     let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
     let schedules = body["schedules"].as_array().unwrap();
-    assert_eq!(schedules.len(), 1);
+    assert_eq!(schedules.len(), 2);
     assert_eq!(schedules[0]["id"], Uuid::from_u128(1).to_string());
     assert_eq!(schedules[0]["last"], crate::timestamp::rfc3339(NOW_MS));
+    assert_eq!(schedules[1]["id"], Uuid::from_u128(3).to_string());
+    assert_eq!(schedules[1]["last"], serde_json::Value::Null);
 }
 
 #[test]
