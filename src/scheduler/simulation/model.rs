@@ -64,12 +64,11 @@ pub(super) struct Model {
 pub(super) struct ModelJob {
     pub pipeline: String,
     shape: Arc<Shape>,
-    /// The one whose tasks stand in its record on disk.
-    saved_shape: Arc<Shape>,
     partition: String,
     variables: Variables,
     /// Nobody gave its `x`.
     x_is_default: bool,
+    saved: Saved,
     /// Of the requests that it answers; true: one that joined it.
     keys: Vec<(RequestKey, bool)>,
     created_wall_ms: i64,
@@ -87,6 +86,15 @@ pub(super) struct ModelJob {
     /// Another job takes its place.
     is_replaced: bool,
     had_exit: bool,
+}
+
+/// What stands in the job's record on disk: what it says of the job since can be lost in a crash.
+#[derive(Clone, Debug)]
+struct Saved {
+    /// The one whose tasks stand there.
+    shape: Arc<Shape>,
+    variables: Variables,
+    x_is_default: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,8 +285,10 @@ impl ModelJob {
             JobStatus::Succeeded
         }
     }
+}
 
-    /// Its variables with this definition; `None`: they don't fit.
+impl Saved {
+    /// The variables with this definition; `None`: they don't fit.
     fn variables_for(&self, shape: &Shape) -> Option<Variables> {
         shape.rules.admit(&self.variables)
     }
@@ -466,12 +476,17 @@ impl Model {
         }
         let variables = given.as_ref().and_then(|given| shape.rules.admit(given));
         let x_is_default = given.is_some_and(|given| shape.rules.fills_x(&given));
+        let variables = variables.expect("a request that does not fit is refused");
         let job = ModelJob {
             pipeline: pipeline.to_owned(),
-            saved_shape: Arc::clone(&shape),
+            saved: Saved {
+                shape: Arc::clone(&shape),
+                variables: variables.clone(),
+                x_is_default,
+            },
             shape,
             partition: ask.partition.to_owned(),
-            variables: variables.expect("a request that does not fit is refused"),
+            variables,
             x_is_default,
             keys: ask.request_key().map(|key| (key, false)).into_iter().collect(),
             created_wall_ms: now.wall_ms,
@@ -710,7 +725,7 @@ impl Model {
                     self.expected_ends.insert(old, JobStatus::Replaced);
                 }
                 let shape = self.defined.get(pipeline);
-                if shape.and_then(|shape| job.variables_for(shape)).is_none() {
+                if shape.and_then(|shape| job.saved.variables_for(shape)).is_none() {
                     self.expected_ends.entry(*id).or_insert(JobStatus::Canceled);
                 }
             }
@@ -728,12 +743,12 @@ impl Model {
             let shape = &self.defined[&job.pipeline];
             let dependencies =
                 |shape: &Shape| -> Vec<Vec<usize>> { shape.tasks.iter().map(|task| task.depends_on.clone()).collect() };
-            let variables = job.variables_for(shape).unwrap();
-            if dependencies(shape) != dependencies(&job.saved_shape) || variables != job.variables {
+            let variables = job.saved.variables_for(shape).unwrap();
+            if dependencies(shape) != dependencies(&job.saved.shape) || variables != job.saved.variables {
                 self.expected_redefinitions.insert(id);
             }
             job.shape = Arc::clone(shape);
-            job.x_is_default |= shape.rules.fills_x(&job.variables);
+            job.x_is_default = job.saved.x_is_default || shape.rules.fills_x(&job.saved.variables);
             job.variables = variables;
         }
     }
@@ -924,7 +939,11 @@ impl Model {
         let id = record.id;
         if self.expected_redefinitions.remove(&id) {
             let job = self.jobs.get_mut(&id).unwrap();
-            job.saved_shape = Arc::clone(&job.shape);
+            job.saved = Saved {
+                shape: Arc::clone(&job.shape),
+                variables: job.variables.clone(),
+                x_is_default: job.x_is_default,
+            };
             assert_eq!(record.tasks.len(), job.shape.tasks.len());
             assert_eq!(*record.variables, job.variables);
             assert_eq!(record.status, JobStatus::Waiting);
