@@ -207,3 +207,20 @@ fn the_second_interrupt_ends_a_wait_for_an_answer() {
     let (seen, status) = terminal.end();
     assert_eq!(status, Some(130), "{seen}");
 }
+
+#[test]
+fn a_wait_for_several_tells_of_those_that_go_on() {
+    let space = TestSpace::new(PIPELINES);
+    let server = space.serve();
+    let good = server.schedule("good");
+    let (runs, waits) = (server.schedule("long"), server.schedule("long"));
+    let mut terminal = start(&space, &server, &["wait", &good, &runs, &waits]);
+    terminal.read_until(&format!("job {good} of pipeline `good` succeeded"));
+    terminal.press(CONTROL_C);
+    let (seen, status) = terminal.end();
+    assert_eq!(status, Some(130), "{seen}");
+    for (id, told) in [(&good, false), (&runs, true), (&waits, true)] {
+        assert_eq!(seen.contains(&format!("prunner cancel {id}")), told, "{seen}");
+    }
+    assert_eq!(server.job(&runs)["status"], "running");
+}

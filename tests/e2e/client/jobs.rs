@@ -264,6 +264,12 @@ fn a_reader_that_went_away_ends_a_command_quietly() {
         &["token"],
         &["reload"],
         &["completions", "bash"],
+        &["debug"],
+        &["schedules"],
+        &["validate"],
+        &["schema"],
+        &["version"],
+        &["--help"],
         &["schedule", "good"],
         &["schedule", "--wait", "--quiet", "good"],
     ] {

@@ -1,5 +1,8 @@
 //! Commands that need no server.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::json;
 
 use super::{PIPELINES, check_failure, check_status, objects, text};
@@ -54,16 +57,54 @@ fn a_graph_is_drawn_from_the_files() {
 #[test]
 fn commands_for_a_server_make_no_secret() {
     let space = TestSpace::new(PIPELINES);
-    for arguments in [&["jobs"][..], &["schedule", "good"], &["logs", "1"], &["reload"]] {
+    for arguments in [
+        &["jobs"][..],
+        &["pipelines"],
+        &["job", "1"],
+        &["schedule", "good"],
+        &["wait", "1"],
+        &["cancel", "1"],
+        &["forget", "1"],
+        &["logs", "1"],
+        &["reload"],
+        &["schedules"],
+    ] {
         check_failure(
             &space.run(arguments),
             2,
             "`.prunner.yml` does not exist, so there is no secret",
         );
     }
+    // These need none.
+    for arguments in [
+        &["run", "good"][..],
+        &["validate"],
+        &["graph", "good"],
+        &["schema"],
+        &["completions", "bash"],
+        &["version"],
+        &["help"],
+    ] {
+        check_status(&space.run(arguments), 0);
+    }
     assert!(!space.path.join(".prunner.yml").exists());
-    check_status(&space.run(&["token"]), 0);
-    assert!(space.path.join(".prunner.yml").exists());
+}
+
+#[test]
+fn a_secret_is_made_for_a_token() {
+    for arguments in [&["token"][..], &["debug"]] {
+        let space = TestSpace::new(PIPELINES);
+        check_status(&space.run(arguments), 0);
+        let file = space.path.join(".prunner.yml");
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let made = space.read(".prunner.yml");
+        let secret = made.strip_prefix("jwt_secret: ").unwrap().trim_end();
+        assert!(secret.len() >= 16, "{arguments:?}");
+        // It stays what it is.
+        check_status(&space.run(arguments), 0);
+        assert_eq!(space.read(".prunner.yml"), made);
+    }
 }
 
 #[test]

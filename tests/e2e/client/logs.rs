@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use serde_json::json;
 
+use super::terminal::Terminal;
 use super::{check_failure, check_status, objects, run, text};
 use crate::space::{Server, TestSpace, eventually, read_until};
 
@@ -257,4 +258,48 @@ fn what_runs_is_shown_as_far_as_it_is() {
             .iter()
             .all(|object| object["event"] != "ended" || object["task"] == "early")
     );
+}
+
+#[test]
+fn quiet_prints_the_output_of_failed_tasks_alone() {
+    let (space, server, id) = talk();
+    for flags in [&["--quiet"][..], &["-q", "-f"]] {
+        let output = run(&space, &server, &[&["logs", &id], flags].concat());
+        check_status(&output, 0);
+        assert_eq!(lines(&output.stdout), ["101", "102", "103"]);
+        let said = text(&output.stderr);
+        assert!(said.starts_with("second | bad\n") && !said.contains("warned"), "{said}");
+    }
+}
+
+#[test]
+fn a_terminal_has_colored_names_for_who_wants_them() {
+    let (space, server, id) = talk();
+    for (flags, variables, colored) in [
+        (&[][..], &[("TERM", "xterm")][..], true),
+        (&["--disable-ansi"], &[("TERM", "xterm")], false),
+        (&[], &[("TERM", "xterm"), ("NO_COLOR", "1")], false),
+        (&[], &[("TERM", "xterm"), ("PRUNNER_DISABLE_ANSI", "1")], false),
+        (&[], &[], false),
+    ] {
+        let mut command = space.command(&[&["logs", &id], flags].concat());
+        command
+            .env("PRUNNER_ADDRESS", &server.address)
+            .envs(variables.iter().copied());
+        let (seen, status) = Terminal::start(&command).end();
+        assert_eq!(status, Some(0), "{seen}");
+        assert_eq!(seen.contains("\x1b[36mfirst\x1b[0m  | 1\r\n"), colored, "{seen:?}");
+        assert_eq!(seen.contains('\x1b'), colored, "{seen:?}");
+        assert!(colored || seen.contains("first  | 1\r\n"), "{seen:?}");
+    }
+}
+
+#[test]
+fn a_job_that_is_not_known_has_no_logs() {
+    let (space, server, _) = talk();
+    let unknown = "11111111-1111-4111-8111-111111111111";
+    for flags in [&[][..], &["-f"], &["--json"]] {
+        let output = run(&space, &server, &[&["logs", unknown], flags].concat());
+        check_failure(&output, 3, &format!("job `{unknown}` is not known"));
+    }
 }

@@ -9,6 +9,7 @@ mod order;
 mod pictures;
 mod restart;
 mod schedule;
+mod scripts;
 mod terminal;
 mod unreachable;
 

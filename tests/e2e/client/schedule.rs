@@ -304,3 +304,51 @@ fn refusals_say_why() {
          when one of its jobs has ended",
     );
 }
+
+/// A job runs, another waits, and the wait list has one place.
+const FULL: &str = r#"pipelines:
+  full: {queue_limit: 1, tasks: {sleep: {script: ["echo up > up", "exec sleep 100"]}}}
+  newest: {queue_limit: 1, queue_strategy: replace, tasks: {sleep: {script: ["echo up > up", "exec sleep 100"]}}}
+"#;
+
+#[test]
+fn a_full_wait_list_is_told_by_the_status() {
+    let space = TestSpace::new(FULL);
+    let server = space.serve();
+    server.schedule("full");
+    server.schedule("full");
+    for flags in [&[][..], &["--wait"], &["--follow"]] {
+        check_failure(
+            &run(&space, &server, &[&["schedule", "full"], flags].concat()),
+            3,
+            "failed to schedule pipeline `full`: ",
+        );
+    }
+}
+
+#[test]
+fn waiting_for_a_job_that_is_replaced_is_told_by_the_status() {
+    let space = TestSpace::new(FULL);
+    let server = space.serve();
+    server.schedule("newest");
+    space.first_line("up");
+    for flag in ["--wait", "--follow"] {
+        let mut watching = space
+            .command(&["schedule", "newest", flag, "--json"])
+            .env("PRUNNER_ADDRESS", &server.address)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let first = crate::space::read_until(watching.stdout.as_mut().unwrap(), "}\n");
+        let newer = server.schedule("newest");
+        let output = watching.wait_with_output().unwrap();
+        check_status(&output, 4);
+        let job = objects(&output).pop().unwrap();
+        assert!(first.contains(job["id"].as_str().unwrap()), "{first}");
+        assert_eq!(
+            (&job["status"], &job["reason"]),
+            (&json!("replaced"), &json!(format!("replaced by job {newer}")))
+        );
+        check_status(&run(&space, &server, &["wait", job["id"].as_str().unwrap()]), 4);
+    }
+}

@@ -220,3 +220,29 @@ fn ctrl_c_reaches_prunner_alone_and_tasks_by_it() {
     assert_eq!(status, Some(130));
     assert_eq!(space.read("ints"), "again\n");
 }
+
+#[test]
+fn the_line_of_running_tasks_stays_within_a_window_that_changes() {
+    let tasks: String = (0..3)
+        .map(|number| format!("some-long-name-{number}: {{script: ['until test -e go; do sleep 0.02; done']}}, "))
+        .collect();
+    let space = TestSpace::new(&format!("pipelines: {{p: {{tasks: {{{tasks}}}}}}}"));
+    let mut terminal = Terminal::start(&space, 120, &[], &["p"]);
+    let whole = "0/3 done, running: some-long-name-0 ";
+    terminal.shows(whole);
+    let columns_of = |line: &str| line.chars().count();
+    terminal.resize(40);
+    let line = terminal.last_line("a narrow line", |line| columns_of(line) < 40);
+    assert!(line.ends_with("0/3 done, 3 running"), "{line}");
+    terminal.resize(20);
+    let line = terminal.last_line("a cut line", |line| columns_of(line) < 20);
+    assert!(line.ends_with('…'), "{line}");
+    terminal.resize(120);
+    let line = terminal.last_line("a wide line", |line| line.contains(whole));
+    assert_eq!(line.matches("some-long-name-").count(), 3, "{line}");
+    terminal.resize(30);
+    space.write("go", "");
+    let (screen, status) = terminal.end();
+    assert_eq!(status, Some(0));
+    assert!(!screen.iter().any(|line| line.contains("0/3")), "{screen:?}");
+}

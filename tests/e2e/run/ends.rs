@@ -129,3 +129,14 @@ fn a_further_attempt_is_told_once_and_is_no_other_start() {
     assert_eq!(said.matches(" a started\n").count(), 1, "{said}");
     assert_eq!(said.matches("attempt 1 ended with exit status 1").count(), 1, "{said}");
 }
+
+#[test]
+fn of_a_failed_task_the_last_lines_are_shown_again() {
+    let space = TestSpace::new("pipelines: {p: {tasks: {a: {script: [seq 101 150, exit 1]}, b: {script: [seq 3]}}}}");
+    let output = space.run(&["run", "p", "--max-tasks", "1"]);
+    let said = stderr(&output);
+    let (_, summary) = said.split_once("\n\n").unwrap();
+    let again: Vec<&str> = summary.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    let expected: Vec<String> = (141..=150).map(|number| number.to_string()).collect();
+    assert_eq!(again, expected, "{said}");
+}

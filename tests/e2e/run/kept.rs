@@ -63,3 +63,15 @@ fn what_is_kept_has_the_bounds_of_the_pipeline() {
     }
     assert_eq!(super::names(&space, "data/logs").len(), 2);
 }
+
+#[test]
+fn a_wait_list_that_is_full_is_not_in_the_way() {
+    let space = TestSpace::new("pipelines: {p: {start_delay: 1h, queue_limit: 1, tasks: {a: {script: [echo ran]}}}}");
+    let server = space.serve();
+    let waits = server.schedule("p");
+    assert_eq!(server.try_schedule("p").status, 400);
+    assert_eq!(server.stop(), Some(0));
+    check(&space, &["--data", ".prunner"], 0, "a | ran\n");
+    let server = space.serve();
+    assert_eq!(server.job(&waits)["status"], "waiting");
+}

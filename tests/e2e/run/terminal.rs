@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -29,7 +29,8 @@ pub(super) struct Terminal {
     keyboard: File,
     child: Child,
     seen: Arc<Seen>,
-    columns: usize,
+    /// How wide it is, each from so many bytes on.
+    widths: Vec<(usize, usize)>,
 }
 
 #[derive(Default)]
@@ -53,13 +54,7 @@ impl Terminal {
         let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&keyboard).unwrap();
         unlockpt(&keyboard).unwrap();
-        let size = Winsize {
-            ws_row: 50,
-            ws_col: columns,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        tcsetwinsize(&keyboard, size).unwrap();
+        set_size(&keyboard, columns);
         let name = ptsname(&keyboard, Vec::new()).unwrap();
         let open = || -> OwnedFd {
             rustix::fs::open(&*name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap()
@@ -101,8 +96,15 @@ impl Terminal {
             keyboard,
             child,
             seen,
-            columns: columns.into(),
+            widths: vec![(0, columns.into())],
         }
+    }
+
+    /// The window is made wider or narrower.
+    pub(super) fn resize(&mut self, columns: u16) {
+        set_size(&self.keyboard, columns);
+        let length = self.seen.bytes.lock().unwrap().0.len();
+        self.widths.push((length, columns.into()));
     }
 
     pub(super) fn type_in(&mut self, text: &str) {
@@ -129,19 +131,25 @@ impl Terminal {
     /// The screen, as soon as this is on it.
     #[track_caller]
     pub(super) fn shows(&self, text: &str) -> Vec<String> {
-        let columns = self.columns;
-        let is_shown = |bytes: &[u8]| picture(bytes, columns).iter().any(|line| line.contains(text));
+        let is_shown = |bytes: &[u8]| picture(bytes, &self.widths).iter().any(|line| line.contains(text));
         let bytes = self.bytes_when(text, |bytes, _| {
             bytes.windows(text.len()).any(|part| part == text.as_bytes()) && is_shown(bytes)
         });
-        picture(&bytes, columns)
+        picture(&bytes, &self.widths)
+    }
+
+    /// The last line of the screen, as soon as it is such a one.
+    #[track_caller]
+    pub(super) fn last_line(&self, what: &str, is_it: impl Fn(&str) -> bool) -> String {
+        let last = |bytes: &[u8]| picture(bytes, &self.widths).pop().unwrap_or_default();
+        last(&self.bytes_when(what, |bytes, _| is_it(&last(bytes))))
     }
 
     /// What is left on the screen at the end, and the exit status.
     #[track_caller]
     pub(super) fn end(mut self) -> (Vec<String>, Option<i32>) {
         let (bytes, status) = self.end_bytes();
-        (picture(&bytes, self.columns), status)
+        (picture(&bytes, &self.widths), status)
     }
 
     #[track_caller]
@@ -159,13 +167,26 @@ impl Drop for Terminal {
     }
 }
 
-/// The lines that a terminal shows after these bytes. Knows colors, the end of a line, and wrapping.
-fn picture(bytes: &[u8], columns: usize) -> Vec<String> {
+fn set_size(terminal: impl AsFd, columns: u16) {
+    let size = Winsize {
+        ws_row: 50,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(terminal, size).unwrap();
+}
+
+/// The lines that a terminal shows after these bytes. Knows colors, the end of a line, wrapping, and widths from so many
+/// bytes on: a line that has become too wide is still one, with the cursor where it was.
+fn picture(bytes: &[u8], widths: &[(usize, usize)]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
     let mut lines = vec![Vec::<char>::new()];
     let (mut column, mut wraps) = (0, true);
     let mut characters = text.chars();
     while let Some(character) = characters.next() {
+        let place = text.len() - characters.as_str().len();
+        let columns = widths.iter().rfind(|(from, _)| *from < place).unwrap().1;
         match character {
             '\r' => column = 0,
             '\n' => {

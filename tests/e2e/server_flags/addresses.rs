@@ -92,3 +92,28 @@ fn what_is_no_address_or_is_taken_is_refused() {
     let complaint = format!("failed to listen at `{address}`: …");
     check_refused(&space, &["--address", &address], &[], &complaint);
 }
+
+#[test]
+fn clients_find_the_server_by_the_address_that_it_was_given() {
+    let mut forms = vec!["127.0.0.1:", "localhost:", ":", "0.0.0.0:"];
+    if TcpListener::bind("[::1]:0").is_ok() {
+        forms.extend(["[::1]:", "[::]:"]);
+    }
+    for form in forms {
+        let space = TestSpace::new(PIPELINES);
+        let server = space.serve_with(&["--address", &format!("{form}0")], &[]);
+        let port = server.address.rsplit_once(':').unwrap().1;
+        let address = format!("{form}{port}");
+        for (arguments, variables) in [
+            (&["--address", &address, "pipelines"][..], &[][..]),
+            (
+                &["pipelines", "--address", &address],
+                &[("PRUNNER_ADDRESS", "127.0.0.1:1")],
+            ),
+            (&["pipelines"], &[("PRUNNER_ADDRESS", &*address)]),
+        ] {
+            let output = space.run_with(arguments, variables);
+            assert_eq!(output.status.code(), Some(0), "{address}: {output:?}");
+        }
+    }
+}

@@ -93,3 +93,17 @@ fn verbose_says_more() {
     let complaint = "`PRUNNER_VERBOSE` is `2`, expected `true`, `false`, `1` or `0`";
     check_refused(&space, &FREE, &[("PRUNNER_VERBOSE", "2")], complaint);
 }
+
+#[test]
+fn nothing_stands_on_standard_output() {
+    let space = TestSpace::new("pipelines: {p: {prio: 1, tasks: {a: {script: [echo out, echo err >&2]}}}}");
+    let mut starter = std::process::Command::new("sh");
+    // A server has its standard output from whoever starts it.
+    starter.args(["-c", "exec \"$0\" \"$@\" > stdout", env!("CARGO_BIN_EXE_prunner")]);
+    let server = space.serve_by(space.command_by(starter, &with(&["--verbose"])), &[], &[]);
+    server.run_job("p");
+    server.post("/pipelines/reload", "");
+    assert_eq!(server.stop(), Some(0));
+    assert!(space.path.join("stdout").exists());
+    assert_eq!(space.read("stdout"), "");
+}

@@ -43,7 +43,13 @@ fn max_tasks_by_flag_and_by_variable() {
 #[test]
 fn a_limit_of_open_files_that_is_too_low_is_told() {
     let space = TestSpace::new("pipelines: {}");
-    for (limit, tasks, told) in [(831, 64, true), (832, 64, false), (832, 65, true), (400, 4, false)] {
+    // The first two by the default.
+    for (limit, flag, tasks, told) in [
+        (831, false, 64, true),
+        (832, false, 64, false),
+        (832, true, 65, true),
+        (400, true, 4, false),
+    ] {
         let prunner = env!("CARGO_BIN_EXE_prunner");
         let mut starter = Command::new("sh");
         starter.args([
@@ -54,7 +60,8 @@ fn a_limit_of_open_files_that_is_too_low_is_told() {
             prunner,
         ]);
         let tasks = tasks.to_string();
-        let arguments = with(&["--max-tasks", &tasks]);
+        let given = ["--max-tasks", &*tasks];
+        let arguments = with(if flag { &given } else { &[] });
         starter.args(&arguments).current_dir(&space.path);
         let server = space.serve_by(starter, &arguments, &[]);
         // It is said before it serves.
