@@ -8,6 +8,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use crate::client::terminal::Terminal;
+use crate::run::terminal::picture;
 use crate::space::{Server, TestSpace};
 use crate::tools::{is_there, say_skipped, send_signal};
 
@@ -182,21 +184,35 @@ fn transcripts(name: &str) -> Vec<(String, String)> {
     found
 }
 
-/// Without what differs each time: ids, times, and how wide a column is for them.
+/// Without what differs each time: ids, times, tokens, and how wide a column is for them.
 fn plain(text: &str) -> String {
-    let words = text.lines().map(|line| {
+    let plain_part = |part: &str| {
+        let bare = part.trim_matches([',', '`', '[', ']']);
+        let bare = bare.strip_suffix(':').unwrap_or(bare);
+        let is_time = bare.starts_with(|first: char| first.is_ascii_digit())
+            && (bare.ends_with('s') || bare.contains(['-', ':']));
+        // Winter time and summer time.
+        let is_zone = ["CET", "CEST"].contains(&bare);
+        let is_token = bare.starts_with("eyJ") && bare.matches('.').count() == 2;
+        if is_id(bare) || is_time || is_zone || is_token {
+            "…".to_owned()
+        } else {
+            part.to_owned()
+        }
+    };
+    let lines = text.lines().map(|line| {
         let words = line.split_ascii_whitespace().map(|word| {
-            let bare = word.trim_matches([',', '`']);
-            let is_id = bare.len() == 36 && bare.matches('-').count() == 4;
-            let is_time = bare.starts_with(|first: char| first.is_ascii_digit())
-                && (bare.ends_with('s') || bare.contains(['-', ':']));
-            // Winter time and summer time.
-            let is_zone = ["CET", "CEST"].contains(&bare);
-            if is_id || is_time || is_zone { "…" } else { word }
+            // JSON, and what a shell has in quotes.
+            let parts = word.split(['"', '\'']).map(plain_part);
+            parts.collect::<Vec<_>>().join("\"")
         });
         words.collect::<Vec<_>>().join(" ")
     });
-    words.collect::<Vec<_>>().join("\n")
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == 36 && text.matches('-').count() == 4
 }
 
 #[test]
@@ -231,22 +247,135 @@ fn the_commands_print_what_the_document_shows() {
         .iter()
         .find_map(|(command, _)| command.strip_prefix("prunner job "))
         .unwrap();
+    // The ids that are shown, and what they are here.
+    let mut ids = vec![(shown_id.to_owned(), id.to_owned())];
     let mut job = String::new();
     for (command, shown) in &transcripts {
+        if command.contains("jq ") && !is_there("jq") {
+            say_skipped("jq", "nobody has looked at what `export` prints");
+            continue;
+        }
         if let Some(assignment) = command.strip_suffix("; prunner wait \"$job\"") {
             job = format!("{assignment}; prunner wait \"$job\" 2>/dev/null; ");
         }
-        let command = command.replace(shown_id, id);
+        let command = ids
+            .iter()
+            .fold(command.clone(), |command, (shown, id)| command.replace(shown, id));
         let script = if command.contains("\"$job\"") && !command.starts_with("job=") {
-            format!("{job}{command} 2>&1")
+            format!("{job}{{ {command}; }} 2>&1")
         } else {
             format!("{{ {command}; }} 2>&1")
         };
         let output = run(&script);
         let printed = String::from_utf8(output.stdout).unwrap();
+        let printed = printed.replace(&server.address, "localhost:9009");
         assert_eq!(plain(&printed), plain(shown), "{command}");
+        if is_id(shown.trim_end()) {
+            ids.push((shown.trim_end().to_owned(), printed.trim_end().to_owned()));
+        }
     }
-    assert!(transcripts.len() > 10, "{transcripts:?}");
+    assert!(transcripts.len() > 20, "{transcripts:?}");
+}
+
+/// The commands that the help lists.
+fn commands(space: &TestSpace) -> Vec<String> {
+    let help = String::from_utf8(space.run(&["--help"]).stdout).unwrap();
+    let (_, list) = help.split_once("Commands:\n").unwrap();
+    let lines = list.lines().take_while(|line| !line.is_empty());
+    let names = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn each_command_has_an_example_with_what_it_prints() {
+    let space = TestSpace::new("pipelines: {}");
+    let commands = commands(&space);
+    assert!(commands.len() > 15, "{commands:?}");
+    let examples: Vec<String> = ["README.md", "docs/command-line.md"]
+        .into_iter()
+        .flat_map(transcripts)
+        .map(|(command, _)| command)
+        .collect();
+    for command in commands {
+        let is_it = |example: &String| {
+            let mut words = example.split_ascii_whitespace();
+            words.any(|word| word == command) && example.contains("prunner ")
+        };
+        // `make run` serves.
+        let is_shown = examples.iter().any(is_it) || command == "serve" && examples.contains(&"make run".to_owned());
+        assert!(is_shown, "`{command}` has no example");
+    }
+}
+
+#[test]
+fn flags_have_the_variables_and_the_defaults_that_the_document_names() {
+    let space = TestSpace::new("pipelines: {}");
+    let help = String::from_utf8(space.run(&["serve", "--help"]).stdout).unwrap();
+    let (_, flags) = help.split_once("Flags, before or behind the command:\n").unwrap();
+    let flags = flags.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+    let document = read("docs/command-line.md");
+    let rows = document.lines().filter(|line| line.contains(" | `PRUNNER_"));
+    let mut checked = 0;
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let flag = cells[1].split('`').nth(1).unwrap();
+        let [variable, default] = [cells[2], cells[3]].map(|cell| cell.trim_matches('`'));
+        let (_, described) = flags.split_once(flag).unwrap();
+        let (described, _) = described.split_once(" --").unwrap_or((described, ""));
+        assert!(described.contains(&format!("[env: {variable}]")), "{row}: {described}");
+        match default {
+            "" | "false" => assert!(!described.contains("[default: "), "{row}: {described}"),
+            _ => assert!(
+                described.contains(&format!("[default: {default}]")),
+                "{row}: {described}"
+            ),
+        }
+        checked += 1;
+    }
+    assert_eq!(checked, 17);
+}
+
+/// The lines of a job, in the order in which they are shown where tasks run one after the other; where two run at the same
+/// time, from the start of `test` to the end of its sleep, in an order of their own.
+fn in_order(text: &str) -> Vec<String> {
+    let plain = plain(text);
+    let mut lines: Vec<String> = plain.lines().map(str::to_owned).collect();
+    while lines.last().is_some_and(String::is_empty) {
+        lines.pop();
+    }
+    let place = |part: &str| lines.iter().position(|line| line.ends_with(part)).unwrap();
+    let both = place(" test started")..place("| tested");
+    lines[both].sort();
+    lines
+}
+
+#[test]
+fn what_a_terminal_shows_is_what_the_readme_shows() {
+    let space = space_with("pipelines.example.yml");
+    space.write("pipelines.example.yml", &read("pipelines.example.yml"));
+    let server = space.serve();
+    let path = std::env::var("PATH").unwrap();
+    let at_terminals = transcripts("README.md")
+        .into_iter()
+        .filter(|(command, _)| command.starts_with("prunner ") && !command.ends_with("| cat"));
+    let mut checked = 0;
+    for (command, shown) in at_terminals {
+        let mut started = space.command_by(Command::new("sh"), &["-c", &command]);
+        started
+            .env("PATH", format!("{}:{path}", space.path.join("bin").display()))
+            .env("PRUNNER_ADDRESS", &server.address)
+            .envs([("TERM", "xterm"), ("LANG", "C.UTF-8")]);
+        let mut terminal = Terminal::start(&started);
+        // The last line, as the README describes it.
+        terminal.read_until("2/5 done, running: test ");
+        let (seen, status) = terminal.end();
+        assert_eq!(status, Some(0), "{seen}");
+        // Wide enough for its longest line.
+        let screen = picture(seen.as_bytes(), &[(0, 200)]);
+        assert_eq!(in_order(&screen.join("\n")), in_order(&shown), "{command}");
+        checked += 1;
+    }
+    assert_eq!(checked, 2);
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod flags;
 mod interrupts;
 mod kept;
 mod pipes;
-mod terminal;
+pub(crate) mod terminal;
 
 use std::fs;
 use std::io::{BufRead, BufReader};

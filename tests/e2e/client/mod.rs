@@ -10,7 +10,7 @@ mod pictures;
 mod restart;
 mod schedule;
 mod scripts;
-mod terminal;
+pub(crate) mod terminal;
 mod unreachable;
 
 use std::process::{Output, Stdio};

@@ -179,7 +179,7 @@ fn set_size(terminal: impl AsFd, columns: u16) {
 
 /// The lines that a terminal shows after these bytes. Knows colors, the end of a line, wrapping, and widths from so many
 /// bytes on: a line that has become too wide is still one, with the cursor where it was.
-fn picture(bytes: &[u8], widths: &[(usize, usize)]) -> Vec<String> {
+pub(crate) fn picture(bytes: &[u8], widths: &[(usize, usize)]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
     let mut lines = vec![Vec::<char>::new()];
     let (mut column, mut wraps) = (0, true);
