@@ -98,12 +98,12 @@ fn a_secret_is_made_for_a_token() {
         let file = space.path.join(".prunner.yml");
         let mode = fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let made = space.read(".prunner.yml");
-        let secret = made.strip_prefix("jwt_secret: ").unwrap().trim_end();
+        let written = space.read(".prunner.yml");
+        let secret = written.strip_prefix("jwt_secret: ").unwrap().trim_end();
         assert!(secret.len() >= 16, "{arguments:?}");
         // It stays what it is.
         check_status(&space.run(arguments), 0);
-        assert_eq!(space.read(".prunner.yml"), made);
+        assert_eq!(space.read(".prunner.yml"), written);
     }
 }
 
