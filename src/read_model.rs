@@ -72,27 +72,30 @@ impl Content {
 }
 
 impl Image {
-    /// A job as it ended, from a file.
-    pub(crate) fn insert_ended(&mut self, id: JobId, pipeline: Arc<str>, status: JobStatus, json: Arc<str>) {
-        if let Some(before) = self.numbers.get(&id).and_then(|number| self.jobs.get(number)) {
-            self.counts.leave(&before.pipeline, before.status);
-        }
-        self.insert(Entry {
+    /// A job as it ended, from a file. Returns its number.
+    pub(crate) fn insert_ended(&mut self, id: JobId, pipeline: Arc<str>, status: JobStatus, json: Arc<str>) -> u64 {
+        let entry = Entry {
             id,
             pipeline,
             status,
             content: Content::Ended(json),
             revision: 0,
-        });
+        };
+        let (number, before) = self.insert(entry);
+        if let Some(before) = before {
+            self.counts.leave(&before.pipeline, before.status);
+        }
+        number
     }
 
-    fn insert(&mut self, entry: Entry) {
+    /// Returns what stood there before it.
+    fn insert(&mut self, entry: Entry) -> (u64, Option<Entry>) {
         // A job that is known keeps its place in the list.
         let number = *self.numbers.entry(entry.id).or_insert_with(|| {
             self.next_number += 1;
             self.next_number
         });
-        self.jobs.insert(number, entry);
+        (number, self.jobs.insert(number, entry))
     }
 
     pub(crate) fn apply(&mut self, change: &Change) {
@@ -178,6 +181,11 @@ impl Image {
 
     pub(crate) fn job(&self, id: JobId) -> Option<&Entry> {
         self.jobs.get(self.numbers.get(&id)?)
+    }
+
+    /// Counts the jobs from 1, in the order in which they were accepted; one that was forgotten leaves a gap.
+    pub(crate) fn number(&self, id: JobId) -> Option<u64> {
+        self.numbers.get(&id).copied()
     }
 
     /// The jobs that were accepted before this one, oldest first; `None` where it is not known.

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
-use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::job_summary::JobSummary;
 use super::lock::open_private;
 use crate::job::{Change, IdempotencyKey, JobId, JobRecord, JobStatus};
 use crate::timestamp::parse_rfc3339;
@@ -56,23 +56,6 @@ pub(super) struct EndedLine<'a> {
     pub started: bool,
     pub idempotency: Vec<IdempotencyKey>,
     pub json: &'a str,
-}
-
-/// What must be known of a job that ended without reading all of it.
-#[derive(Deserialize)]
-struct Probe<'a> {
-    id: JobId,
-    #[serde(borrow)]
-    pipeline: Cow<'a, str>,
-    status: JobStatus,
-    #[serde(default)]
-    completed: bool,
-    #[serde(default)]
-    start: Option<IgnoredAny>,
-    #[serde(borrow, default)]
-    end: Option<Cow<'a, str>>,
-    #[serde(default)]
-    idempotency: Vec<IdempotencyKey>,
 }
 
 pub(super) fn push_change(buffer: &mut Vec<u8>, change: &Change) {
@@ -152,18 +135,18 @@ fn parse_unknown<'a>(kind: &'a str, payload: &'a str) -> Option<Line<'a>> {
 }
 
 fn parse_job(json: &str) -> Option<Line<'_>> {
-    let probe: Probe<'_> = serde_json::from_str(json).ok()?;
-    if !probe.completed {
+    let summary = JobSummary::of(json)?;
+    if !summary.completed {
         let record = serde_json::from_str(json).ok()?;
         return Some(Line::Change(Change::Job(record)));
     }
     Some(Line::Ended(EndedLine {
-        id: probe.id,
-        pipeline: probe.pipeline,
-        status: probe.status,
-        end_ms: parse_rfc3339(&probe.end?)?,
-        started: probe.start.is_some(),
-        idempotency: probe.idempotency,
+        id: summary.id?,
+        pipeline: summary.pipeline?,
+        status: summary.status?,
+        end_ms: parse_rfc3339(&summary.end?)?,
+        started: summary.started,
+        idempotency: summary.idempotency,
         json,
     }))
 }

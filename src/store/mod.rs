@@ -18,6 +18,7 @@
 mod compact;
 mod damage;
 mod forget;
+mod job_summary;
 mod journal;
 mod lock;
 mod old_form;

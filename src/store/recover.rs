@@ -64,7 +64,7 @@ pub(crate) struct JournalState {
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) image: Image,
-    ended: HashMap<JobId, EndedJob>,
+    ended: EndedJobs,
     messages: Vec<String>,
     journal: JournalState,
     suspects: Suspects,
@@ -105,12 +105,11 @@ pub(crate) fn recover(directory: &Path, now_wall_ms: i64) -> io::Result<Recovere
         journal,
         ..
     } = loaded;
-    let ended = image.jobs().filter_map(|entry| ended.get(&entry.id).cloned()).collect();
     Ok(Recovered {
         schedules: image.schedules().cloned().collect(),
         image,
         waiting,
-        ended,
+        ended: ended.by_number.into_iter().flatten().collect(),
         ended_now,
         leftovers,
         messages,
@@ -162,10 +161,11 @@ fn load_journal(path: &Path, file: File, now_wall_ms: i64) -> io::Result<Loaded>
         }
         Some(Line::Ended(line)) => {
             loaded.suspects.close(&loaded.image);
-            let pipeline = pipelines
-                .get(&*line.pipeline)
-                .map_or_else(|| Arc::from(&*line.pipeline), Arc::clone);
-            pipelines.insert(Arc::clone(&pipeline));
+            let pipeline = pipelines.get(&*line.pipeline).cloned().unwrap_or_else(|| {
+                let pipeline: Arc<str> = line.pipeline.into();
+                pipelines.insert(Arc::clone(&pipeline));
+                pipeline
+            });
             let job = EndedJob {
                 id: line.id,
                 pipeline: Arc::clone(&pipeline),
@@ -173,10 +173,10 @@ fn load_journal(path: &Path, file: File, now_wall_ms: i64) -> io::Result<Loaded>
                 idempotency: line.idempotency,
                 started: line.started,
             };
-            loaded.ended.insert(line.id, job);
-            loaded
+            let number = loaded
                 .image
                 .insert_ended(line.id, pipeline, line.status, line.json.into());
+            loaded.ended.insert(number, job);
             true
         }
         Some(Line::Unknown { kind, payload }) => {
@@ -241,11 +241,47 @@ fn load_journal(path: &Path, file: File, now_wall_ms: i64) -> io::Result<Loaded>
     Ok(loaded)
 }
 
+/// By the numbers that jobs have in the image, which leave few gaps.
+#[derive(Debug, Default)]
+struct EndedJobs {
+    by_number: Vec<Option<EndedJob>>,
+}
+
+impl EndedJobs {
+    fn insert(&mut self, number: u64, job: EndedJob) {
+        let place = place(number);
+        if self.by_number.len() <= place {
+            self.by_number.resize(place + 1, None);
+        }
+        self.by_number[place] = Some(job);
+    }
+
+    fn remove(&mut self, number: u64) {
+        if let Some(job) = self.by_number.get_mut(place(number)) {
+            *job = None;
+        }
+    }
+}
+
+fn place(number: u64) -> usize {
+    usize::try_from(number).expect("jobs are counted one by one as they are read")
+}
+
+fn ended_job(record: &JobRecord, end_ms: i64) -> EndedJob {
+    EndedJob {
+        id: record.id,
+        pipeline: Arc::clone(&record.pipeline),
+        end_ms,
+        idempotency: record.idempotency.clone(),
+        started: record.start_ms.is_some(),
+    }
+}
+
 impl Loaded {
     fn new(length: u64) -> Loaded {
         Loaded {
             image: Image::default(),
-            ended: HashMap::new(),
+            ended: EndedJobs::default(),
             messages: Vec::new(),
             journal: JournalState {
                 length,
@@ -299,13 +335,13 @@ impl Loaded {
 
     fn insert(&mut self, record: JobRecord) {
         if let Some(end_ms) = record.end_ms.filter(|_| record.status.has_ended()) {
-            self.remember(&record, end_ms);
-            self.image.insert_ended(
+            let number = self.image.insert_ended(
                 record.id,
                 Arc::clone(&record.pipeline),
                 record.status,
                 record.to_json().into(),
             );
+            self.ended.insert(number, ended_job(&record, end_ms));
         } else {
             self.image.apply(&Change::Job(Box::new(record)));
         }
@@ -313,26 +349,17 @@ impl Loaded {
 
     fn apply(&mut self, change: &Change) {
         if let Change::End { job, end_ms, .. } = change
+            && let Some(number) = self.image.number(*job)
             && let Some(record) = live_record(&self.image, *job)
         {
-            let record = record.clone();
-            self.remember(&record, *end_ms);
+            self.ended.insert(number, ended_job(record, *end_ms));
         }
-        if let Change::Forget { job } = change {
-            self.ended.remove(job);
+        if let Change::Forget { job } = change
+            && let Some(number) = self.image.number(*job)
+        {
+            self.ended.remove(number);
         }
         self.image.apply(change);
-    }
-
-    fn remember(&mut self, record: &JobRecord, end_ms: i64) {
-        let job = EndedJob {
-            id: record.id,
-            pipeline: Arc::clone(&record.pipeline),
-            end_ms,
-            idempotency: record.idempotency.clone(),
-            started: record.start_ms.is_some(),
-        };
-        self.ended.insert(record.id, job);
     }
 
     fn keep_damaged(&mut self, path: &Path, now_wall_ms: i64) {
