@@ -1,5 +1,7 @@
 //! What tests of several modules need.
 
+pub(crate) mod inherited_signals;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,6 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, mkfifoat};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, test_kill_process, waitid};
 use serde_json::json;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT};
-use signal_hook::flag::register_conditional_shutdown;
 use uuid::Uuid;
 
 use super::group::{ProcessTable, timespec_until};
@@ -24,21 +22,10 @@ use crate::definition::{Pipeline, Queue, Task};
 use crate::job::TaskRef;
 use crate::scheduler::{Failure, Outcome, TaskExit, TaskStart};
 use crate::template::{Delimiters, Template, Variables};
+use crate::testing::inherited_signals;
 use crate::waker::Waker;
 /// Far more than anything here takes, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A signal that is ignored stays so in what is started, as `nohup` and a shell's `&` want it; what a process has a handler
-/// for does not. Prunner has handlers, and tasks here must not see who started the tests.
-fn heed_signals() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        for signal in [SIGHUP, SIGINT, SIGQUIT] {
-            let always = Arc::new(AtomicBool::new(true));
-            register_conditional_shutdown(signal, 128 + signal, always).unwrap();
-        }
-    });
-}
 
 /// A pool with a directory of its own, which goes when this is dropped.
 struct Bed {
@@ -56,7 +43,7 @@ impl Bed {
 
     fn with(change: impl FnOnce(&mut Settings), table: Option<ProcessTable>) -> Bed {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        heed_signals();
+        inherited_signals::heed();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("prunner-task-{}-{number}", std::process::id()));
         fs::create_dir(&directory).unwrap();

@@ -14,6 +14,8 @@ mod documents;
 mod empty_root;
 mod environment;
 mod examples;
+#[path = "../../src/testing/inherited_signals.rs"]
+mod inherited_signals;
 mod install;
 mod output;
 mod packaging;

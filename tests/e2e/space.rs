@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::contract;
+use crate::inherited_signals;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -47,6 +48,7 @@ pub(crate) struct TestSpace {
 
 impl TestSpace {
     pub(crate) fn new(pipelines: &str) -> TestSpace {
+        inherited_signals::heed();
         let path = std::env::temp_dir().join(format!("prunner-e2e-{}", Uuid::now_v7()));
         fs::create_dir(&path).unwrap();
         let space = TestSpace { path };

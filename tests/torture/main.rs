@@ -15,6 +15,8 @@ mod definitions;
 mod disk;
 mod growth;
 mod hostile;
+#[path = "../../src/testing/inherited_signals.rs"]
+mod inherited_signals;
 mod journal;
 mod kill_loop;
 mod paths;
