@@ -4,9 +4,9 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
-use crate::space::{TestSpace, eventually};
+use crate::space::{Server, TestSpace, eventually};
 use crate::tools::{is_there, say_skipped};
 
 fn packaging(name: &str) -> String {
@@ -37,37 +37,137 @@ fn replaced(text: &str, from: &str, to: &str) -> String {
     text.replace(from, to)
 }
 
-#[test]
-fn what_is_followed_comes_through_nginx_at_once() {
-    for program in ["nginx", "openssl", "curl"] {
-        if !is_there(program) {
-            return say_skipped(program, "nothing was followed through packaging/nginx.conf");
+/// A server, and a proxy in front of it with a certificate in `cert.pem`.
+struct Behind {
+    space: TestSpace,
+    server: Server,
+    /// Of the proxy.
+    port: u16,
+}
+
+impl Behind {
+    /// `None`: a program is missing, which was said.
+    fn new(proxy: &str, file: &str) -> Option<Behind> {
+        for program in [proxy, "openssl", "curl"] {
+            if !is_there(program) {
+                say_skipped(program, &format!("nothing was followed through packaging/{file}"));
+                return None;
+            }
         }
+        let (space, server) = TestSpace::serving(PIPELINES);
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let behind = Behind { space, server, port };
+        behind.run(
+            "mkfifo go && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+             -subj /CN=prunner.example.org -keyout key.pem -out cert.pem",
+        );
+        Some(behind)
     }
-    let (space, server) = TestSpace::serving(PIPELINES);
-    let in_space = |script: &str| {
+
+    fn shell(&self, script: &str) -> Command {
         let mut shell = Command::new("sh");
         shell.args(["-c", script]);
-        space.command_by(shell, &[]).output().unwrap()
-    };
-    let made = in_space(
-        "mkfifo go && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
-         -subj /CN=prunner.example.org -keyout key.pem -out cert.pem",
-    );
-    assert!(made.status.success(), "{made:?}");
+        let mut shell = self.space.command_by(shell, &[]);
+        shell.env("HOME", &self.space.path);
+        shell
+    }
 
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let path = space.path.display();
+    #[track_caller]
+    fn run(&self, script: &str) {
+        let output = self.shell(script).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    /// The proxy, when it listens.
+    #[track_caller]
+    fn start(&self, command: &str) -> Ended {
+        let proxy = Ended(self.shell(&format!("exec {command}")).spawn().unwrap());
+        eventually("the proxy listens", || {
+            TcpStream::connect(("127.0.0.1", self.port)).ok()
+        });
+        proxy
+    }
+
+    fn follow(&self, job: &str) -> (Ended, BufReader<ChildStdout>) {
+        let port = self.port;
+        let token = self.server.token.trim_end();
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--fail", "--insecure", "--no-buffer"])
+            .args(["--max-time", "60", "--header", &format!("Authorization: {token}")])
+            .args(["--resolve", &format!("prunner.example.org:{port}:127.0.0.1")]);
+        let target = format!("https://prunner.example.org:{port}/job/log?id={job}&task=it&follow=true");
+        let mut curl = self
+            .space
+            .command_by(curl, &[&target])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(curl.stdout.take().unwrap());
+        (Ended(curl), output)
+    }
+
+    /// The sockets of prunner that are open.
+    fn sockets(&self) -> usize {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.server.pid())).unwrap();
+        let targets = descriptors.filter_map(|descriptor| fs::read_link(descriptor.unwrap().path()).ok());
+        targets
+            .filter(|target| target.to_string_lossy().starts_with("socket:"))
+            .count()
+    }
+
+    #[track_caller]
+    fn check(&self) {
+        let job = self.server.schedule("slow");
+        let before = self.sockets();
+        // The task goes on only after these: they came while the answer was open.
+        let followers: Vec<_> = (0..4)
+            .map(|_| {
+                let (curl, mut output) = self.follow(&job);
+                assert_eq!(next_line(&mut output), "first\n");
+                (curl, output)
+            })
+            .collect();
+        // The task is silent still, and prunner has a limited number of connections. The proxy may keep one for later.
+        drop(followers);
+        eventually("who has gone is gone for prunner", || {
+            (self.sockets() <= before + 1).then_some(())
+        });
+
+        let (_curl, mut output) = self.follow(&job);
+        assert_eq!(next_line(&mut output), "first\n");
+        fs::write(self.space.path.join("go"), "now\n").unwrap();
+        let mut rest = String::new();
+        output.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "last\n");
+    }
+}
+
+fn next_line(output: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    line
+}
+
+#[test]
+fn what_is_followed_comes_through_nginx_at_once() {
+    let Some(behind) = Behind::new("nginx", "nginx.conf") else {
+        return;
+    };
+    let path = behind.space.path.display();
     let conf = packaging("nginx.conf");
-    let conf = replaced(&conf, "listen 443 ssl", &format!("listen 127.0.0.1:{port} ssl"));
+    let conf = replaced(
+        &conf,
+        "listen 443 ssl",
+        &format!("listen 127.0.0.1:{} ssl", behind.port),
+    );
     let conf = replaced(&conf, "/etc/ssl/prunner.pem", &format!("{path}/cert.pem"));
     let conf = replaced(&conf, "/etc/ssl/prunner.key", &format!("{path}/key.pem"));
-    let conf = replaced(&conf, "127.0.0.1:9009", &server.address);
-    space.write("conf.d/prunner.conf", &conf);
+    let conf = replaced(&conf, "127.0.0.1:9009", &behind.server.address);
+    behind.space.write("conf.d/prunner.conf", &conf);
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("{name}_temp_path {path}/{name};\n"))
         .concat();
-    space.write(
+    behind.space.write(
         "nginx.conf",
         &format!(
             "daemon off;\nmaster_process off;\npid {path}/nginx.pid;\nerror_log {path}/error.log;\nevents {{}}\n\
@@ -75,43 +175,28 @@ fn what_is_followed_comes_through_nginx_at_once() {
         ),
     );
     let nginx = format!("nginx -e '{path}/error.log' -c '{path}/nginx.conf'");
-    let tested = in_space(&format!("{nginx} -t"));
-    assert!(tested.status.success(), "{tested:?}");
-    let mut starter = Command::new("sh");
-    starter.args(["-c", &format!("exec {nginx}")]);
-    let _nginx = Ended(space.command_by(starter, &[]).spawn().unwrap());
-    eventually("nginx listens", || TcpStream::connect(("127.0.0.1", port)).ok());
+    behind.run(&format!("{nginx} -t"));
+    let _nginx = behind.start(&nginx);
+    behind.check();
+}
 
-    let job = server.schedule("slow");
-    let token = server.token.trim_end();
-    let mut curl = Command::new("curl");
-    curl.args([
-        "--silent",
-        "--show-error",
-        "--fail",
-        "--insecure",
-        "--no-buffer",
-        "--max-time",
-        "60",
-    ])
-    .args(["--header", &format!("Authorization: {token}")]);
-    let target = format!("https://127.0.0.1:{port}/job/log?id={job}&task=it&follow=true");
-    let mut curl = space
-        .command_by(curl, &[&target])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut output = BufReader::new(curl.stdout.take().unwrap());
-    let curl = Ended(curl);
-    let mut line = String::new();
-    output.read_line(&mut line).unwrap();
-    // The task goes on only after this: it came while the answer was open.
-    assert_eq!(line, "first\n");
-    fs::write(space.path.join("go"), "now\n").unwrap();
-    let mut rest = String::new();
-    output.read_to_string(&mut rest).unwrap();
-    assert_eq!(rest, "last\n");
-    drop(curl);
+#[test]
+fn what_is_followed_comes_through_caddy_at_once() {
+    let Some(behind) = Behind::new("caddy", "Caddyfile") else {
+        return;
+    };
+    let file = packaging("Caddyfile");
+    let site = format!(
+        "https://prunner.example.org:{} {{\n\tbind 127.0.0.1\n\ttls cert.pem key.pem",
+        behind.port
+    );
+    let file = replaced(&file, "prunner.example.org {", &site);
+    let file = replaced(&file, "127.0.0.1:9009", &behind.server.address);
+    let alone = "{\n\tadmin off\n\tauto_https disable_redirects\n}\n";
+    behind.space.write("Caddyfile", &format!("{alone}{file}"));
+    behind.run("caddy validate --config Caddyfile --adapter caddyfile");
+    let _caddy = behind.start("caddy run --config Caddyfile --adapter caddyfile 2>caddy.log");
+    behind.check();
 }
 
 #[test]
