@@ -22,22 +22,28 @@ fmt: ## format the code
 	cargo fmt
 
 # musl is made for static binaries: glibc would add 0.75 MB, most of it for what a static binary can't use.
-# Elsewhere `make release TARGET=aarch64-unknown-linux-musl` also needs a linker for it: the package gcc-aarch64-linux-gnu,
-# and CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=aarch64-linux-gnu-gcc in the environment.
 TARGET ?= $(shell uname -m)-unknown-linux-musl
 MAX_BYTES = 4000000
 # One for another kind of machine stands beside it: dist/prunner-aarch64.
 DIST = dist/prunner$(if $(filter $(shell uname -m)-%,$(TARGET)),,-$(firstword $(subst -, ,$(TARGET))))
+# There the linker that comes with the compiler does: no package is needed for `make release TARGET=aarch64-unknown-linux-musl`.
+# Another one is taken where CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER names it.
+LINKER = CARGO_TARGET_$(subst -,_,$(shell echo $(TARGET) | tr a-z A-Z))_LINKER
+LINKED = $(if $(filter $(shell uname -m)-%,$(TARGET)),,$(LINKER)=$(or $($(LINKER)),rust-lld) )
+# The same compiler makes the same bytes wherever it is and whoever builds: panics name files of crates, so their place is cut off.
+CRATES = $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
 # Relative relocations are packed: 80 kB less, and nothing else changes.
-STATIC = RUSTFLAGS="--cfg getrandom_backend=\"linux_getrandom\" -C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs"
+STATIC = RUSTFLAGS="--cfg getrandom_backend=\"linux_getrandom\" -C target-feature=+crt-static -C link-arg=-zpack-relative-relocs --remap-path-prefix=$(CRATES)=crates"
 release: ## a static binary in dist/; fails unless it is static, stripped and at most 4 MB
 	@[ -d "$$(rustc --print sysroot)/lib/rustlib/$(TARGET)" ] || rustup target add $(TARGET)
-	$(STATIC) cargo build --release --locked --target $(TARGET)
+	$(LINKED)$(STATIC) cargo build --release --locked --target $(TARGET)
 	mkdir -p dist
 	cp target/$(TARGET)/release/prunner $(DIST)
 	@! readelf -l $(DIST) | grep -q INTERP || { echo '$(DIST) is not static: it names an interpreter'; exit 1; }
 	@! readelf -d $(DIST) | grep -q NEEDED || { echo '$(DIST) is not static: it needs libraries'; exit 1; }
 	@! readelf -S $(DIST) | grep -q '\.symtab' || { echo '$(DIST) is not stripped'; exit 1; }
+	@! grep -qaF '$(CRATES)' $(DIST) || { echo '$(DIST) names $(CRATES): built elsewhere it would be another'; exit 1; }
+	@sha256sum $(DIST)
 	@size=$$(stat -c %s $(DIST)); echo "$(DIST): $$size bytes"; [ $$size -le $(MAX_BYTES) ] || { echo 'that is more than $(MAX_BYTES)'; exit 1; }
 
 BINARY ?= dist/prunner

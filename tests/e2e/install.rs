@@ -69,6 +69,9 @@ fn check_release(machine: &str, arguments: &[&str], target: &str, file: &str) {
         text.contains(&format!("cp target/{target}/release/prunner {file}\n")),
         "{text}"
     );
+    // The system's linker knows its own kind of machine alone.
+    let linker = "_UNKNOWN_LINUX_MUSL_LINKER=rust-lld";
+    assert_eq!(text.contains(linker), !target.starts_with(machine), "{text}");
 }
 
 #[test]
