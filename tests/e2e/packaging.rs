@@ -200,6 +200,45 @@ fn what_is_followed_comes_through_caddy_at_once() {
 }
 
 #[test]
+fn systemd_takes_the_unit_and_finds_it_hardened() {
+    if !is_there("systemd-analyze") {
+        return say_skipped("systemd-analyze", "nothing has checked packaging/prunner.service");
+    }
+    let space = TestSpace::new("pipelines: {}");
+    let unit = packaging("prunner.service");
+    // What the unit names must be there, and the manual page is not.
+    let unit = replaced(&unit, "/usr/local/bin/prunner", env!("CARGO_BIN_EXE_prunner"));
+    let unit = replaced(&unit, "Documentation=man:prunner(1)\n", "");
+    space.write("prunner.service", &unit);
+    space.write("prunner.socket", &packaging("prunner.socket"));
+    let analyze = |arguments: &[&str]| {
+        let output = space
+            .command_by(Command::new("systemd-analyze"), arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    // What it only warns of, it prints.
+    assert_eq!(analyze(&["verify", "./prunner.service", "./prunner.socket"]), "");
+    // Tenths of the ten points that nothing at all would have.
+    let hardened = [
+        "security",
+        "--offline=true",
+        "--threshold=20",
+        "--no-pager",
+        "./prunner.service",
+    ];
+    analyze(&hardened);
+    space.write(
+        "prunner.service.d/project.conf",
+        &packaging("prunner.service.d/project.conf"),
+    );
+    assert_eq!(analyze(&["verify", "./prunner.service"]), "");
+    analyze(&hardened);
+}
+
+#[test]
 fn shellcheck_finds_nothing_in_the_service_of_openrc() {
     if !is_there("shellcheck") {
         return say_skipped("shellcheck", "nothing has checked packaging/openrc");
