@@ -7,15 +7,17 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::cli::client::refused;
-use crate::cli::columns::{padded, width, width_of};
+use crate::cli::columns::{self, padded, width, width_of};
 use crate::cli::output::{self, Failure, Status};
 use crate::cli::serve::search;
 use crate::config::Config;
 use crate::definition::{self, ON_ERROR, Pipeline, did_you_mean, shown};
 use crate::log::one_line;
 
-/// Of the terminal that the picture is made for.
+/// Of the terminal that the picture is made for, unless it is shown on a narrower one.
 const COLUMNS: usize = 80;
+/// On a terminal that is narrower still it breaks.
+const LEAST_COLUMNS: usize = 20;
 /// Of the text in a box that has others beside it.
 const MAX_BOX_TEXT: usize = 34;
 
@@ -47,7 +49,10 @@ pub(crate) fn run(config: &Config, arguments: &GraphArguments) -> Result<Status,
     let graph = Graph::new(&pipeline);
     output::print(&match arguments.format {
         _ if arguments.json => graph.json(),
-        Format::Text => graph.text(),
+        Format::Text => {
+            let columns = columns::of_standard_output().unwrap_or(COLUMNS);
+            graph.text(columns.clamp(LEAST_COLUMNS, COLUMNS))
+        }
         Format::Dot => graph.dot(),
         Format::Mermaid => graph.mermaid(),
     })?;
@@ -144,19 +149,19 @@ impl Graph {
         self.levels.iter().flatten()
     }
 
-    fn text(&self) -> String {
+    fn text(&self, columns: usize) -> String {
         let mut text = format!("{}\n", one_line(&self.pipeline));
         if self.levels.is_empty() {
             text.push_str("\n(no tasks: a job of it succeeds at once)\n");
         }
         for (index, level) in self.levels.iter().enumerate() {
             text.push_str(if index == 0 { "\n" } else { "     ▼\n" });
-            let boxes: Vec<Vec<String>> = level.iter().map(|node| draw(node, level.len())).collect();
-            text.push_str(&beside(&boxes));
+            let boxes: Vec<Vec<String>> = level.iter().map(|node| draw(node, level.len(), columns)).collect();
+            text.push_str(&beside(&boxes, columns));
         }
         if let Some(node) = &self.on_error {
             text.push_str("\nafter a failure:\n");
-            text.push_str(&beside(&[draw(node, 1)]));
+            text.push_str(&beside(&[draw(node, 1, columns)], columns));
         }
         text
     }
@@ -217,8 +222,9 @@ impl Graph {
 }
 
 /// The lines of a box, all of the same width.
-fn draw(node: &Node, beside: usize) -> Vec<String> {
-    let widest = if beside == 1 { COLUMNS - 4 } else { MAX_BOX_TEXT };
+fn draw(node: &Node, beside: usize, columns: usize) -> Vec<String> {
+    let widest = columns - 4;
+    let widest = if beside == 1 { widest } else { widest.min(MAX_BOX_TEXT) };
     let mut lines = wrap(&one_line(&node.name), widest);
     if !node.depends_on.is_empty() {
         let others = format!("← {}", one_line(&node.depends_on.join(", ")));
@@ -264,7 +270,7 @@ fn wrap(text: &str, columns: usize) -> Vec<String> {
 }
 
 /// Boxes in rows, none of which is wider than the terminal.
-fn beside(boxes: &[Vec<String>]) -> String {
+fn beside(boxes: &[Vec<String>], columns: usize) -> String {
     let width_of = |drawn: &[String]| drawn.first().map_or(0, |line| width(line));
     let mut text = String::new();
     let mut rest = boxes;
@@ -272,7 +278,7 @@ fn beside(boxes: &[Vec<String>]) -> String {
         let mut used = 0;
         let fitting = rest.iter().take_while(|drawn| {
             used += width_of(drawn) + 1;
-            used - 1 <= COLUMNS
+            used - 1 <= columns
         });
         let count = fitting.count().max(1);
         let (row, others) = rest.split_at(count);
@@ -366,9 +372,9 @@ after a failure:
 │ on_error │
 └──────────┘
 "#;
-        assert_eq!(graph(DEPLOY).text(), expected);
+        assert_eq!(graph(DEPLOY).text(COLUMNS), expected);
         assert_eq!(
-            graph("pipelines: {empty: {}}").text(),
+            graph("pipelines: {empty: {}}").text(COLUMNS),
             "empty\n\n(no tasks: a job of it succeeds at once)\n"
         );
     }
@@ -377,11 +383,11 @@ after a failure:
     fn boxes_are_as_wide_as_their_text_is_shown() {
         let expected = "p\n\n┌────────┐\n│ 世 é🎉 │\n└────────┘\n";
         assert_eq!(
-            graph("pipelines: {p: {tasks: {'世 é🎉': {script: [x]}}}}").text(),
+            graph("pipelines: {p: {tasks: {'世 é🎉': {script: [x]}}}}").text(COLUMNS),
             expected
         );
         let wide = "世".repeat(60);
-        let text = graph(&format!("pipelines: {{p: {{tasks: {{{wide}: {{script: [x]}}}}}}}}")).text();
+        let text = graph(&format!("pipelines: {{p: {{tasks: {{{wide}: {{script: [x]}}}}}}}}")).text(COLUMNS);
         assert!(text.lines().all(|line| width(line) <= COLUMNS), "{text}");
     }
 
@@ -421,12 +427,15 @@ after a failure:
         for other in &others {
             yaml.push_str(&format!(", {other}: {{}}"));
         }
-        let text = graph(&(yaml + "}}}")).text();
-        for line in text.lines() {
-            assert!(width(line) <= COLUMNS, "{line}");
+        let graph = graph(&(yaml + "}}}"));
+        for columns in [COLUMNS, 40, LEAST_COLUMNS] {
+            let text = graph.text(columns);
+            for line in text.lines() {
+                assert!(width(line) <= columns, "{line}");
+            }
+            assert!(text.lines().any(|line| width(line) > columns - 10), "{text}");
+            assert!(text.contains("task-number-39") || columns == LEAST_COLUMNS, "{text}");
         }
-        assert!(text.lines().any(|line| width(line) > 70), "{text}");
-        assert!(text.contains("task-number-39"), "{text}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::cli::client::job::Job;
 use crate::cli::client::{Client, ClientError, parse};
+use crate::cli::columns;
 use crate::cli::output::{self, Failure, Status};
 use crate::cli::table::{Table, duration};
 use crate::clock::wall_ms;
@@ -76,14 +77,14 @@ pub(crate) fn list(client: &Client, arguments: &JobsArguments) -> Result<Status,
     let text = if arguments.json {
         answer + "\n"
     } else {
-        jobs_table(&parse::<List>(&answer)?.jobs, wall_ms())
+        jobs_table(&parse::<List>(&answer)?.jobs, wall_ms()).print(columns::of_standard_output())
     };
     output::print(&text)?;
     Ok(Status::DONE)
 }
 
-fn jobs_table(jobs: &[Job], now_ms: i64) -> String {
-    let mut table = Table::new(&["id", "pipeline", "status", "age", "duration", "user"]);
+fn jobs_table(jobs: &[Job], now_ms: i64) -> Table {
+    let mut table = Table::new(&["id", "pipeline", "status", "age", "duration", "user"], 1);
     for job in jobs {
         table.add(&[
             job.id.clone(),
@@ -94,7 +95,7 @@ fn jobs_table(jobs: &[Job], now_ms: i64) -> String {
             job.user.clone(),
         ]);
     }
-    table.print()
+    table
 }
 
 pub(crate) fn pipelines(client: &Client, arguments: &PipelinesArguments) -> Result<Status, Failure> {
@@ -102,18 +103,18 @@ pub(crate) fn pipelines(client: &Client, arguments: &PipelinesArguments) -> Resu
         client.pipelines()? + "\n"
     } else {
         let answer = client.jobs(&with_statuses(false))?;
-        pipelines_table(&parse::<List>(&answer)?)
+        pipelines_table(&parse::<List>(&answer)?).print(columns::of_standard_output())
     };
     output::print(&text)?;
     Ok(Status::DONE)
 }
 
-fn pipelines_table(list: &List) -> String {
+fn pipelines_table(list: &List) -> Table {
     let mut counts: HashMap<(&str, &str), usize> = HashMap::new();
     for job in &list.jobs {
         *counts.entry((&job.pipeline, &job.status)).or_default() += 1;
     }
-    let mut table = Table::new(&["name", "running", "waiting", "schedulable"]);
+    let mut table = Table::new(&["name", "running", "waiting", "schedulable"], 0);
     for pipeline in &list.pipelines {
         let count = |status| {
             counts
@@ -129,7 +130,7 @@ fn pipelines_table(list: &List) -> String {
             if pipeline.schedulable { "yes" } else { "no" }.to_owned(),
         ]);
     }
-    table.print()
+    table
 }
 
 pub(crate) fn show(client: &Client, arguments: &JobArguments) -> Result<Status, Failure> {
@@ -139,14 +140,14 @@ pub(crate) fn show(client: &Client, arguments: &JobArguments) -> Result<Status, 
     let text = if arguments.json {
         job.json + "\n"
     } else {
-        describe(&job, wall_ms())
+        describe(&job, wall_ms(), columns::of_standard_output())
     };
     output::print(&text)?;
     Ok(Status::DONE)
 }
 
-/// What there is to know of a job, and its tasks as a table.
-fn describe(job: &Job, now_ms: i64) -> String {
+/// What there is to know of a job, and its tasks as a table, for a terminal of so many columns where there is one.
+fn describe(job: &Job, now_ms: i64, columns: Option<usize>) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
         if !value.is_empty() {
@@ -177,7 +178,7 @@ fn describe(job: &Job, now_ms: i64) -> String {
     if job.tasks.is_empty() {
         return text;
     }
-    let mut table = Table::new(&["task", "status", "exit", "duration", "note"]);
+    let mut table = Table::new(&["task", "status", "exit", "duration", "note"], 0);
     for task in &job.tasks {
         let remarks: Vec<&str> = [&*task.error, &*task.note]
             .into_iter()
@@ -195,7 +196,7 @@ fn describe(job: &Job, now_ms: i64) -> String {
             remarks.join("; "),
         ]);
     }
-    text + "\n" + &table.print()
+    text + "\n" + &table.print(columns)
 }
 
 #[cfg(test)]
@@ -226,8 +227,11 @@ mod tests {
 ID    PIPELINE  STATUS   AGE    DURATION  USER
 0193  deploy    running  2m13s  2m12s     anna
 ";
-        assert_eq!(jobs_table(&[job()], now_ms()), expected);
-        assert_eq!(jobs_table(&[], now_ms()), "ID  PIPELINE  STATUS  AGE  DURATION  USER\n");
+        assert_eq!(jobs_table(&[job()], now_ms()).print(None), expected);
+        assert_eq!(
+            jobs_table(&[], now_ms()).print(None),
+            "ID  PIPELINE  STATUS  AGE  DURATION  USER\n"
+        );
     }
 
     #[test]
@@ -245,7 +249,10 @@ NAME    RUNNING  WAITING  SCHEDULABLE
 deploy  1        2        yes
 test    0        0        no
 ";
-        assert_eq!(pipelines_table(&parse(&list.to_string()).unwrap()), expected);
+        assert_eq!(
+            pipelines_table(&parse(&list.to_string()).unwrap()).print(None),
+            expected
+        );
     }
 
     #[test]
@@ -268,6 +275,6 @@ build   error    7     1.3s      exit status 7; odd
 watch   running        2m12s
 upload  waiting
 ";
-        assert_eq!(describe(&job(), now_ms()), expected);
+        assert_eq!(describe(&job(), now_ms(), None), expected);
     }
 }

@@ -201,37 +201,56 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Failur
 
 /// One line: what was found, what may be meant, where to read on.
 fn usage_error(error: &clap::Error) -> String {
-    let context = |kind| {
-        let value = error.get(kind)?;
-        if let ContextValue::Strings(texts) = value {
-            return texts.first().cloned();
-        }
-        if let ContextValue::String(text) = value {
-            Some(text.clone())
-        } else {
-            None
-        }
+    let context = |kind| match error.get(kind) {
+        // Of several suggestions the last is the best.
+        Some(ContextValue::Strings(texts)) => texts.last().cloned(),
+        Some(value) => Some(value.to_string()),
+        None => None,
     };
-    let complaint = match (error.kind(), context(ContextKind::InvalidArg)) {
-        (ErrorKind::UnknownArgument, Some(argument)) => {
+    let all = |kind, separator: &str| match error.get(kind) {
+        Some(ContextValue::Strings(texts)) => texts.join(separator),
+        Some(value) => value.to_string(),
+        None => String::new(),
+    };
+    let command = command_of(&all(ContextKind::Usage, ""));
+    let argument = context(ContextKind::InvalidArg).unwrap_or_default();
+    let value = context(ContextKind::InvalidValue).unwrap_or_default();
+    let valid = all(ContextKind::ValidValue, ", ");
+    let complaint = match error.kind() {
+        ErrorKind::UnknownArgument => {
             let what = if argument.starts_with('-') { "flag" } else { "argument" };
             Some(format!("{what} `{argument}` is not known"))
         }
-        (ErrorKind::InvalidSubcommand, _) => {
+        ErrorKind::InvalidSubcommand => {
             context(ContextKind::InvalidSubcommand).map(|command| format!("command `{command}` is not known"))
         }
-        (ErrorKind::InvalidValue, Some(argument))
-            if context(ContextKind::InvalidValue).is_none_or(|value| value.is_empty()) =>
-        {
-            Some(format!("`{argument}` needs a value"))
+        ErrorKind::MissingRequiredArgument => Some(format!(
+            "`{command}` needs `{}`",
+            all(ContextKind::InvalidArg, "` and `")
+        )),
+        ErrorKind::InvalidValue if value.is_empty() => Some(format!("`{argument}` needs a value")),
+        ErrorKind::InvalidValue if !valid.is_empty() => {
+            Some(format!("`{argument}` is `{value}`, expected one of {valid}"))
         }
         _ => None,
     };
-    let complaint = complaint.unwrap_or_else(|| first_paragraph(&error.to_string()));
-    let suggestion = context(ContextKind::SuggestedArg).or_else(|| context(ContextKind::SuggestedSubcommand));
+    let complaint = complaint.unwrap_or_else(|| first_paragraph(&error.to_string()).replace('\'', "`"));
+    let suggestion = [
+        ContextKind::SuggestedArg,
+        ContextKind::SuggestedSubcommand,
+        ContextKind::SuggestedValue,
+    ];
+    let suggestion = suggestion.into_iter().find_map(context);
     let suggestion = suggestion.map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
     let separator = if suggestion.is_empty() { "; try" } else { " Try" };
-    format!("{complaint}{suggestion}{separator} `prunner --help`")
+    format!("{complaint}{suggestion}{separator} `{command} --help`")
+}
+
+/// The command that a usage is about, with the program: the help of others does not have its flags.
+fn command_of(usage: &str) -> String {
+    let words = usage.split_whitespace().skip_while(|word| *word != "prunner").skip(1);
+    let words = words.take_while(|word| *word != "help" && word.bytes().all(|byte| byte.is_ascii_lowercase()));
+    ["prunner"].into_iter().chain(words).collect::<Vec<_>>().join(" ")
 }
 
 /// What the parser says, up to its hints about usage.
@@ -353,14 +372,58 @@ mod tests {
             "command `servr` is not known; did you mean `serve`? Try `prunner --help`",
         );
         check_error("xyzzy", "command `xyzzy` is not known; try `prunner --help`");
-        check_error("debug more", "argument `more` is not known; try `prunner --help`");
+        check_error(
+            "schedul",
+            "command `schedul` is not known; did you mean `schedule`? Try `prunner --help`",
+        );
+        check_error("debug more", "argument `more` is not known; try `prunner debug --help`");
+        check_error(
+            "schedule x --wiat",
+            "flag `--wiat` is not known; did you mean `--wait`? Try `prunner schedule --help`",
+        );
+        check_error(
+            "schedule",
+            "`prunner schedule` needs `<PIPELINE>`; try `prunner schedule --help`",
+        );
+        check_error(
+            "schedules add",
+            "`prunner schedules add` needs `<--cron <EXPRESSION>|--every <DURATION>|--at <TIME>>` and `<PIPELINE>`; try \
+             `prunner schedules add --help`",
+        );
+        check_error(
+            "schedules ad x",
+            "command `ad` is not known; did you mean `add`? Try `prunner schedules --help`",
+        );
+        check_error(
+            "graph x --format=dott",
+            "`--format <FORMAT>` is `dott`, expected one of text, dot, mermaid; did you mean `dot`? Try `prunner --help`",
+        );
         check_error("help xyzzy", "command `xyzzy` is not known; try `prunner --help`");
         check_error("--address", "`--address <ADDRESS>` needs a value; try `prunner --help`");
         check_error(
             "debug --jwt-secret",
             "`--jwt-secret <SECRET>` needs a value; try `prunner --help`",
         );
-        check_error("serve debug", "argument `debug` is not known; try `prunner --help`");
+        check_error(
+            "serve debug",
+            "argument `debug` is not known; try `prunner serve --help`",
+        );
+    }
+
+    #[test]
+    fn the_command_stands_first_in_its_usage() {
+        for (usage, expected) in [
+            ("Usage: prunner wait <ID>...", "prunner wait"),
+            ("Usage: prunner [OPTIONS] [COMMAND]", "prunner"),
+            (
+                "Usage: prunner schedules add [OPTIONS] <PIPELINE>",
+                "prunner schedules add",
+            ),
+            ("Usage: prunner help [COMMAND]", "prunner"),
+            ("", "prunner"),
+        ] {
+            assert_eq!(command_of(usage), expected);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::calendar::{When, Zone};
 use crate::cli::client::{Client, ClientError, parse, refused};
+use crate::cli::columns;
 use crate::cli::output::{self, Failure, Status};
 use crate::cli::table::Table;
 use crate::cli::variables::VariableArguments;
@@ -105,14 +106,14 @@ fn list(client: &Client, as_json: bool) -> Result<Status, Failure> {
     let text = if as_json {
         answer + "\n"
     } else {
-        table(&parse::<List>(&answer)?.schedules, &machine_zone())
+        table(&parse::<List>(&answer)?.schedules, &machine_zone()).print(columns::of_standard_output())
     };
     output::print(&text)?;
     Ok(Status::DONE)
 }
 
-fn table(schedules: &[Listed], machine_zone: &Zone) -> String {
-    let mut table = Table::new(&["id", "pipeline", "when", "source", "last", "next"]);
+fn table(schedules: &[Listed], machine_zone: &Zone) -> Table {
+    let mut table = Table::new(&["id", "pipeline", "when", "source", "last", "next"], 1);
     for listed in schedules {
         let added = &listed.added;
         let own_zone = added.timezone.as_deref().and_then(Zone::named);
@@ -147,7 +148,7 @@ fn table(schedules: &[Listed], machine_zone: &Zone) -> String {
             next,
         ]);
     }
-    table.print()
+    table
 }
 
 fn add(client: &Client, arguments: &AddArguments) -> Result<Status, Failure> {
@@ -187,6 +188,10 @@ fn remove(client: &Client, arguments: &RemoveArguments) -> Status {
             continue;
         };
         let failure = match &error {
+            ClientError::Answered { code, .. } if code == "invalid_schedule_id" => refused(format!(
+                "`{}` is no id of a schedule; `prunner schedules` lists them",
+                shown(id)
+            )),
             ClientError::Answered { code, text, .. } if code.contains("schedule") => {
                 refused(format!("failed to remove schedule `{}`: {text}", shown(id)))
             }
@@ -250,6 +255,6 @@ ID  PIPELINE  WHEN                     SOURCE  LAST                   NEXT
 5   q         cron 30 3 * * *          file                           2026-10-24 01:30 UTC
 6   q         cron 30 3 * * *          file                           2026-10-24 01:30 UTC
 ";
-        assert_eq!(table(&list.schedules, &Zone::utc()), expected);
+        assert_eq!(table(&list.schedules, &Zone::utc()).print(None), expected);
     }
 }

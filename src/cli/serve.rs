@@ -1,7 +1,7 @@
 //! `prunner serve`: puts the parts together, runs the main loop, and takes them apart again.
 
 use std::env;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -249,8 +249,15 @@ fn listeners(config: &Config) -> Result<Vec<TcpListener>, Failure> {
     if !handed_over.is_empty() {
         return Ok(handed_over);
     }
-    http::bind(&config.address)
-        .map_err(|error| Failure::usage(format!("failed to listen at `{}`: {error}", config.address)))
+    http::bind(&config.address).map_err(|error| {
+        let address = &config.address;
+        let advice = if error.kind() == ErrorKind::AddrInUse {
+            "; end what listens there, or give another `--address`"
+        } else {
+            ""
+        };
+        Failure::usage(format!("failed to listen at `{address}`: {}{advice}", reason(&error)))
+    })
 }
 
 fn asker(events: &Sender<Event>) -> impl Fn(Request) + Send + Sync + 'static {

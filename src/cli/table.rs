@@ -1,6 +1,7 @@
 //! Tables and durations for people.
 //!
-//! Unaware of what is in them. Surprise: nothing is cut to the width of the terminal, so that a pipe gets the same text.
+//! Unaware of what is in them. Surprise: on a terminal long names are shortened where a row has its place on a line then; a
+//! pipe gets them whole.
 
 use crate::cli::columns;
 use crate::log::one_line;
@@ -9,11 +10,19 @@ use crate::log::one_line;
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
+    /// Which column has names.
+    names: usize,
 }
 
+/// Of a name that is shortened.
+const LEAST_NAME: usize = 8;
+/// Of the last column, which may have a text that breaks by itself.
+const LAST_COLUMN: usize = 16;
+
 impl Table {
-    pub(crate) fn new(titles: &[&str]) -> Table {
+    pub(crate) fn new(titles: &[&str], names: usize) -> Table {
         Table {
+            names,
             rows: vec![titles.iter().map(|title| title.to_uppercase()).collect()],
         }
     }
@@ -22,7 +31,8 @@ impl Table {
         self.rows.push(cells.iter().map(|cell| one_line(cell)).collect());
     }
 
-    pub(crate) fn print(&self) -> String {
+    /// `terminal`: its columns, where it is shown on one.
+    pub(crate) fn print(&self, terminal: Option<usize>) -> String {
         let mut widths: Vec<usize> = Vec::new();
         for row in &self.rows {
             widths.resize(widths.len().max(row.len()), 0);
@@ -30,10 +40,24 @@ impl Table {
                 *width = (*width).max(columns::width(cell));
             }
         }
+        if let Some(terminal) = terminal {
+            let last = widths.last().copied().unwrap_or(0);
+            let used = widths.iter().sum::<usize>() + 2 * (widths.len() - 1) - last.saturating_sub(LAST_COLUMN);
+            let names = &mut widths[self.names];
+            let left = (*names + terminal).saturating_sub(used);
+            if left >= LEAST_NAME {
+                *names = left.min(*names);
+            }
+        }
         let mut text = String::new();
         for row in &self.rows {
             let mut line = String::new();
-            for (width, cell) in widths.iter().zip(row) {
+            for (index, (width, cell)) in widths.iter().zip(row).enumerate() {
+                let cell = if index == self.names {
+                    &columns::shorten(cell, *width)
+                } else {
+                    cell
+                };
                 line.push_str(&columns::padded(cell, *width));
                 line.push_str("  ");
             }
@@ -70,7 +94,7 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let mut table = Table::new(&["name", "status", "user"]);
+        let mut table = Table::new(&["name", "status", "user"], 0);
         table.add(&["a".to_owned(), "succeeded".to_owned(), String::new()]);
         table.add(&["größer\n".to_owned(), "x".to_owned(), "anna".to_owned()]);
         let expected = "\
@@ -78,7 +102,30 @@ NAME      STATUS     USER
 a         succeeded
 größer\\n  x          anna
 ";
-        assert_eq!(table.print(), expected);
+        assert_eq!(table.print(None), expected);
+        assert_eq!(table.print(Some(25)), expected);
+    }
+
+    #[test]
+    fn long_names_are_shortened_where_a_row_fits_then() {
+        let mut table = Table::new(&["id", "task", "note"], 1);
+        table.add(&["1".to_owned(), "build-the-frontend".to_owned(), "x".repeat(40)]);
+        let whole = format!(
+            "ID  TASK                NOTE\n1   build-the-frontend  {}\n",
+            "x".repeat(40)
+        );
+        for (columns, expected) in [
+            (None, "build-the-frontend"),
+            (Some(40), "build-the-frontend"),
+            (Some(35), "build-…ontend"),
+            (Some(30), "buil…end"),
+            (Some(29), "build-the-frontend"),
+        ] {
+            let title = columns::padded("TASK", columns::width(expected));
+            let shown = whole.replace("build-the-frontend", expected);
+            let shown = shown.replace("TASK              ", &title);
+            assert_eq!(table.print(columns), shown, "{columns:?}");
+        }
     }
 
     #[test]

@@ -471,8 +471,8 @@ impl From<ClientError> for Failure {
                 message: Some(message),
             },
             ClientError::Answered { status: 401, text, .. } => refused(format!(
-                "the server refuses the token: {}; give its `--config` or `--jwt-secret`, or a token of it as \
-                 `{TOKEN_VARIABLE}`",
+                "the server refuses the token: {}; give the `--config` or the `--jwt-secret` of the \
+                 server, or one of its tokens as `{TOKEN_VARIABLE}`",
                 shown(&text)
             )),
             ClientError::Answered { status, text, .. } if status >= 500 && status != 503 => Failure {
@@ -543,8 +543,8 @@ mod tests {
             401,
             "token is expired",
             Status::REFUSED,
-            "the server refuses the token: token is expired; give its `--config` or `--jwt-secret`, or a token of it as \
-             `PRUNNER_TOKEN`",
+            "the server refuses the token: token is expired; give the `--config` or the `--jwt-secret` of the server, \
+             or one of its tokens as `PRUNNER_TOKEN`",
         );
         check(
             404,

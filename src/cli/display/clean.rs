@@ -7,8 +7,6 @@ use std::fmt::Write;
 use std::iter::Peekable;
 use std::str::Chars;
 
-use crate::cli::columns::{width, width_of};
-
 /// The text of a line without anything that moves the cursor, changes the terminal or turns the direction of what follows.
 /// With `colors`, what only colors stays, and ends with the line.
 pub(super) fn clean(line: &[u8], colors: bool) -> String {
@@ -88,44 +86,6 @@ fn turns_direction(character: char) -> bool {
         || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The text in at most so many columns; an ellipsis stands for what is left out.
-pub(super) fn fit(text: &str, columns: usize) -> String {
-    if width(text) <= columns {
-        return text.to_owned();
-    }
-    let mut fitted = String::new();
-    let mut left = columns.saturating_sub(1);
-    for character in text.chars() {
-        let Some(rest) = left.checked_sub(width_of(character)) else {
-            break;
-        };
-        left = rest;
-        fitted.push(character);
-    }
-    if columns > 0 {
-        fitted.push('…');
-    }
-    fitted
-}
-
-/// A name in at most so many columns: its end tells as much as its beginning, so an ellipsis stands between the two.
-pub(super) fn shorten(name: &str, columns: usize) -> String {
-    if width(name) <= columns {
-        return name.to_owned();
-    }
-    let mut left = columns.saturating_sub(1) / 2;
-    let mut end = name.len();
-    for (place, character) in name.char_indices().rev() {
-        let Some(rest) = left.checked_sub(width_of(character)) else {
-            break;
-        };
-        left = rest;
-        end = place;
-    }
-    let end = &name[end..];
-    fit(name, columns.saturating_sub(width(end))) + end
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,12 +94,6 @@ mod tests {
     fn check(line: &str, plain: &str, colored: &str) {
         assert_eq!(clean(line.as_bytes(), false), plain);
         assert_eq!(clean(line.as_bytes(), true), colored);
-    }
-
-    #[track_caller]
-    fn check_fit(text: &str, columns: usize, expected: &str) {
-        assert_eq!(fit(text, columns), expected);
-        assert!(width(&fit(text, columns)) <= columns);
     }
 
     #[test]
@@ -176,33 +130,5 @@ mod tests {
         check("crlf\r", "crlf", "crlf");
         check("\x1b[32m10%\r20%", "20%", "\x1b[0m20%\x1b[0m");
         check("gone\rx\x1b[Ky", "xy", "xy");
-    }
-
-    #[track_caller]
-    fn check_short(name: &str, columns: usize, expected: &str) {
-        assert_eq!(shorten(name, columns), expected);
-        assert!(width(&shorten(name, columns)) <= columns);
-    }
-
-    #[test]
-    fn of_a_name_both_ends_are_kept() {
-        check_short("task-number-059", 15, "task-number-059");
-        check_short("task-number-059", 13, "task-n…er-059");
-        check_short("task-number-059", 8, "task…059");
-        check_short("世界世界", 6, "世…界");
-        check_short("ab", 1, "…");
-        check_short("ab", 0, "");
-    }
-
-    #[test]
-    fn texts_are_fit_by_their_columns() {
-        check_fit("build", 5, "build");
-        check_fit("build", 4, "bui…");
-        check_fit("build", 1, "…");
-        check_fit("build", 0, "");
-        check_fit("世界", 4, "世界");
-        check_fit("世界", 3, "世…");
-        check_fit("世界x", 4, "世…");
-        check_fit("e\u{301}e\u{301}e\u{301}", 2, "e\u{301}…");
     }
 }

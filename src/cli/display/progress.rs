@@ -5,8 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::clean::fit;
-use crate::cli::columns::width;
+use crate::cli::columns::{fit, width};
 use crate::cli::table::duration;
 
 /// A job that is over in no time shows no line at all: it would only flicker.

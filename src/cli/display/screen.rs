@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use super::clean::{clean, shorten};
+use super::clean::clean;
 use super::held::Held;
 use super::lines::Lines;
 use super::progress::Progress;
 use super::summary::{Job, Style, Task};
 use super::terminal::{Channel, Kind, Outputs, Surroundings};
 use super::{Content, Manner, Shown};
-use crate::cli::columns::width;
+use crate::cli::columns::{shorten, width};
 use crate::clock::wall_ms;
 use crate::definition::ON_ERROR;
 use crate::task::StreamKind;

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::clean::clean;
-use crate::cli::columns::width;
+use crate::cli::columns::{shorten, width};
 use crate::cli::table;
 
 /// What is told of a task.
@@ -44,6 +44,10 @@ pub(super) struct Style {
 
 /// Columns of the mark, the duration and the blanks between them.
 const BESIDE_NAMES: usize = 10;
+/// Of what stands behind them: an exit status has its place on the same line, a text does not.
+const SHORT_WHY: usize = 16;
+/// Of a name, however narrow the terminal is.
+const LEAST_NAME: usize = 8;
 
 const GREEN: &str = "32";
 const RED: &str = "31";
@@ -180,14 +184,19 @@ impl Job {
         place_of: impl Fn(&str) -> usize,
         last_lines: impl Fn(&str) -> Vec<String>,
     ) -> Vec<String> {
-        let longest = self.tasks.iter().map(|task| width(&task.name)).max().unwrap_or(0);
-        // A name that leaves no room beside it must not take it from all others.
-        let most = columns.map_or(usize::MAX, |columns| columns.saturating_sub(BESIDE_NAMES));
-        let name_columns = longest.min(most);
+        let longest = |columns: &dyn Fn(&Task) -> usize| self.tasks.iter().map(columns).max().unwrap_or(0);
+        let beside = BESIDE_NAMES
+            + longest(&|task| match width(&task.why()) {
+                short @ 1..=SHORT_WHY => short + 2,
+                _ => 0,
+            });
+        let most = columns.map_or(usize::MAX, |columns| columns.saturating_sub(beside).max(LEAST_NAME));
+        let name_columns = longest(&|task| width(&task.name)).min(most);
         let mut lines = Vec::new();
         for task in &self.tasks {
-            let padding = " ".repeat(name_columns.saturating_sub(width(&task.name)));
-            let name = style.name(place_of(&task.name), &task.name);
+            let shown = shorten(&task.name, name_columns);
+            let padding = " ".repeat(name_columns.saturating_sub(width(&shown)));
+            let name = style.name(place_of(&task.name), &shown);
             let duration = task
                 .duration_ms
                 .filter(|_| task.has_run())

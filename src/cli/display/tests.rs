@@ -231,6 +231,33 @@ fn the_summary_has_a_line_for_each_task_and_the_last_ones_of_the_failed() {
 }
 
 #[test]
+fn the_summary_fits_a_narrow_terminal() {
+    let long = "build-the-frontend-with-all-assets";
+    let failed = json!({"status": "error", "error": "exit status 7"});
+    let done = json!({"status": "done"});
+    for (columns, tasks, expected) in [
+        (
+            40,
+            vec![task(long, &done), task("unit-tests-世界-all", &failed)],
+            "✓ build-t…-assets   1.2s\n✗ unit-tes…界-all   1.2s  exit status 7\n",
+        ),
+        (40, vec![task(long, &done)], "✓ build-the-front…ith-all-assets   1.2s\n"),
+        (
+            80,
+            vec![task(long, &done), task("x", &failed)],
+            "✓ build-the-frontend-with-all-assets   1.2s\n✗ x                                    1.2s  exit status 7\n",
+        ),
+        (5, vec![task(long, &done)], "✓ buil…ets   1.2s\n"),
+    ] {
+        let mut bench = Bench::new(PEOPLE, TERMINAL, columns);
+        let job = json!({"pipeline": "p", "status": "succeeded", "tasks": tasks});
+        bench.screen.job(bench.now(), &job, "");
+        bench.check(&format!("E<\n{expected}✓ p succeeded\n>"));
+        assert!(columns < 40 || expected.lines().all(|line| crate::cli::columns::width(line) <= columns));
+    }
+}
+
+#[test]
 fn on_a_terminal_running_tasks_stand_below_all_else() {
     let mut bench = Bench::new(PEOPLE, TERMINAL, 80);
     bench.screen.tasks(&["a".to_owned(), "b".to_owned()], false);

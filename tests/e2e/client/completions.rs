@@ -164,8 +164,16 @@ fn each_shell_has_a_script() {
         assert!(text(&output.stdout).contains(part), "{output:?}");
         assert!(text(&output.stdout).contains(" __complete -- "), "{output:?}");
     }
-    check_failure(&space.run(&["completions", "tcsh"]), 2, "invalid value 'tcsh'");
-    check_failure(&space.run(&["completions"]), 2, "the following required arguments");
+    check_failure(
+        &space.run(&["completions", "tcsh"]),
+        2,
+        "`<SHELL>` is `tcsh`, expected one of bash, zsh, fish",
+    );
+    check_failure(
+        &space.run(&["completions"]),
+        2,
+        "`prunner completions` needs `<SHELL>`; try ",
+    );
 }
 
 #[test]

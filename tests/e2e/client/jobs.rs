@@ -52,9 +52,13 @@ fn jobs_are_listed_newest_first() {
     check_failure(
         &run(&space, &server, &["jobs", "--status", "done"]),
         2,
-        "invalid value 'done'",
+        "`--status <STATUS>` is `done`, expected one of waiting, running, succeeded, ",
     );
-    check_failure(&run(&space, &server, &["jobs", "--limit", "0"]), 2, "invalid value '0'");
+    check_failure(
+        &run(&space, &server, &["jobs", "--limit", "0"]),
+        2,
+        "invalid value `0` for `--limit <NUMBER>`",
+    );
 }
 
 #[test]
@@ -136,7 +140,11 @@ fn of_several_ids_the_first_status_that_is_not_0_counts() {
     let output = run(&space, &server, &["wait", "--json", &good, &bad]);
     let found: Vec<Value> = objects(&output).iter().map(|job| job["id"].clone()).collect();
     assert_eq!(found, [json!(good), json!(bad)]);
-    check_failure(&run(&space, &server, &["wait"]), 2, "the following required arguments");
+    check_failure(
+        &run(&space, &server, &["wait"]),
+        2,
+        "`prunner wait` needs `<ID>...`; try `prunner wait --help`",
+    );
 
     // A job that was canceled may be canceled again, one that ended by itself not.
     for (ids, status) in [(&[&*long][..], 0), (&[&*good], 3), (&[&*long, UNKNOWN, &*good], 3)] {

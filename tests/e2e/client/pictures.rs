@@ -148,6 +148,6 @@ fn programs_read_json() {
     check_failure(
         &space.run(&["graph", "p", "--json", "--format", "dot"]),
         2,
-        "the argument '--json' cannot be used with '--format <FORMAT>'",
+        "the argument `--json` cannot be used with `--format <FORMAT>`",
     );
 }

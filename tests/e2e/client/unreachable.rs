@@ -127,7 +127,7 @@ fn a_token_of_another_server_is_3() {
         check_failure(
             &output,
             3,
-            "the server refuses the token: token is unauthorized; give its `--config`",
+            "the server refuses the token: token is unauthorized; give the `--config`",
         );
     }
 }

@@ -68,7 +68,7 @@ fn what_can_not_begin_says_why_in_one_line() {
     check_refused(&space, &["run", "build", "--var", "x"], 2, variable);
     let missing = "failed to read `a.json`: no such file or directory";
     check_refused(&space, &["run", "build", "--vars", "a.json"], 2, missing);
-    let flag = "flag `--follow` is not known; try `prunner --help`";
+    let flag = "flag `--follow` is not known; try `prunner run --help`";
     check_refused(&space, &["run", "build", "--follow"], 2, flag);
     let output = space.run(&["run"]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");

@@ -89,7 +89,9 @@ fn what_is_no_address_or_is_taken_is_refused() {
     );
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let complaint = format!("failed to listen at `{address}`: …");
+    let complaint = format!(
+        "failed to listen at `{address}`: address already in use; end what listens there, or give another `--address`"
+    );
     check_refused(&space, &["--address", &address], &[], &complaint);
 }
 

@@ -213,7 +213,10 @@ fn wrong_usage_is_one_line() {
             "command `servr` is not known; did you mean `serve`? Try `prunner --help`",
         ),
         (&["--data"], "`--data <DIRECTORY>` needs a value; try `prunner --help`"),
-        (&["version", "x"], "argument `x` is not known; try `prunner --help`"),
+        (
+            &["version", "x"],
+            "argument `x` is not known; try `prunner version --help`",
+        ),
     ] {
         check_refused(&space, arguments, &[], complaint);
     }

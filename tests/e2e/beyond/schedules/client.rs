@@ -208,7 +208,7 @@ fn wrong_use_of_the_command_is_told() {
         ),
         (&["schedules", "add", "p", "--every", "1h", "--var", "who:=5"], 3, "who"),
         (&["schedules", "remove"], 2, "ID"),
-        (&["schedules", "remove", "x"], 3, "Invalid schedule id"),
+        (&["schedules", "remove", "x"], 3, "`x` is no id of a schedule; "),
     ] {
         let (found, _, err) = run(&space, &server, arguments);
         assert_eq!(found, Some(status), "{arguments:?}: {err}");
