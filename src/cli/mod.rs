@@ -216,20 +216,20 @@ fn usage_error(error: &clap::Error) -> String {
     let argument = context(ContextKind::InvalidArg).unwrap_or_default();
     let value = context(ContextKind::InvalidValue).unwrap_or_default();
     let valid = all(ContextKind::ValidValue, ", ");
-    let complaint = match error.kind() {
-        ErrorKind::UnknownArgument => {
+    let complaint = match (error.kind(), &*value) {
+        (ErrorKind::UnknownArgument, _) => {
             let what = if argument.starts_with('-') { "flag" } else { "argument" };
             Some(format!("{what} `{argument}` is not known"))
         }
-        ErrorKind::InvalidSubcommand => {
+        (ErrorKind::InvalidSubcommand, _) => {
             context(ContextKind::InvalidSubcommand).map(|command| format!("command `{command}` is not known"))
         }
-        ErrorKind::MissingRequiredArgument => Some(format!(
+        (ErrorKind::MissingRequiredArgument, _) => Some(format!(
             "`{command}` needs `{}`",
             all(ContextKind::InvalidArg, "` and `")
         )),
-        ErrorKind::InvalidValue if value.is_empty() => Some(format!("`{argument}` needs a value")),
-        ErrorKind::InvalidValue if !valid.is_empty() => {
+        (ErrorKind::InvalidValue, "") => Some(format!("`{argument}` needs a value")),
+        (ErrorKind::InvalidValue, _) if !valid.is_empty() => {
             Some(format!("`{argument}` is `{value}`, expected one of {valid}"))
         }
         _ => None,
