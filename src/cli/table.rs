@@ -14,8 +14,8 @@ pub(crate) struct Table {
     names: usize,
 }
 
-/// Of a name that is shortened.
-const LEAST_NAME: usize = 8;
+/// Of a name that is shortened: less does not tell it from others.
+const LEAST_NAME: usize = 12;
 /// Of the last column, which may have a text that breaks by itself.
 const LAST_COLUMN: usize = 16;
 
@@ -118,8 +118,8 @@ größer\\n  x          anna
             (None, "build-the-frontend"),
             (Some(40), "build-the-frontend"),
             (Some(35), "build-…ontend"),
-            (Some(30), "buil…end"),
-            (Some(29), "build-the-frontend"),
+            (Some(34), "build-…ntend"),
+            (Some(33), "build-the-frontend"),
         ] {
             let title = columns::padded("TASK", columns::width(expected));
             let shown = whole.replace("build-the-frontend", expected);

@@ -4,6 +4,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
+use super::terminal::Terminal;
 use super::{PIPELINES, check_failure, check_status, objects, run, text};
 use crate::space::{Server, TestSpace, eventually};
 
@@ -308,4 +309,37 @@ fn a_reader_that_went_away_ends_a_command_quietly() {
         .status()
         .unwrap();
     assert_eq!(status.code(), Some(1));
+}
+
+#[test]
+fn on_a_narrow_terminal_names_give_way() {
+    let name = "release-the-website-and-everything-that-belongs-to-it";
+    let tasks = "{build-the-frontend-with-all-of-its-assets: {script: ['true']}, lint: {script: ['true']}}";
+    let space = TestSpace::new(&format!("pipelines: {{{name}: {{tasks: {tasks}}}}}"));
+    let server = space.serve();
+    let id = server.schedule(name);
+    server.ended(&id);
+    for (command, columns, shown) in [
+        ("jobs", 90, "  relea"),
+        ("pipelines", 60, "release-the-w"),
+        (&format!("job {id}"), 60, "build-the-fron"),
+        (&format!("graph {name}"), 30, "│ build-the-frontend-with-al │"),
+    ] {
+        let script = format!(
+            "stty cols {columns} rows 50; exec '{}' {command}",
+            env!("CARGO_BIN_EXE_prunner")
+        );
+        let mut shell = space.command_by(std::process::Command::new("sh"), &["-c", &script]);
+        let (seen, status) = Terminal::start(shell.env("PRUNNER_ADDRESS", &server.address)).end();
+        assert_eq!(status, Some(0), "{seen}");
+        let table = seen.rsplit("\r\n\r\n").next().unwrap();
+        for line in table.lines() {
+            assert!(line.chars().count() <= columns, "{line}\n{seen}");
+        }
+        assert!(seen.contains(shown), "{seen}");
+        assert!(seen.contains('…') || command.starts_with("graph"), "{seen}");
+        // A pipe gets them whole.
+        let output = run(&space, &server, &command.split(' ').collect::<Vec<_>>());
+        assert!(!text(&output.stdout).contains('…'), "{output:?}");
+    }
 }
