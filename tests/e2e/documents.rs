@@ -379,6 +379,33 @@ fn what_a_terminal_shows_is_what_the_readme_shows() {
 }
 
 #[test]
+fn a_server_begins_at_a_terminal_as_the_readme_shows() {
+    let space = space_with("pipelines.example.yml");
+    space.write("pipelines.example.yml", &read("pipelines.example.yml"));
+    let (_, shown) = transcripts("README.md").remove(0);
+    let arguments = ["--pattern", "pipelines.example.yml", "--address", "127.0.0.1:0"];
+    let mut starter = space.command(&arguments);
+    starter.envs([("TERM", "xterm"), ("LANG", "C.UTF-8")]);
+    let mut terminal = Terminal::start(&starter);
+    terminal.read_until("serving");
+    terminal.read_until("version=");
+    // Ctrl-C.
+    terminal.press("\u{3}");
+    let (seen, status) = terminal.end();
+    assert_eq!(status, Some(0), "{seen}");
+    let screen = picture(seen.as_bytes(), &[(0, 200)]).join("\n");
+    let without_port = |text: &str| {
+        let (before, rest) = text.split_once("address=127.0.0.1:").unwrap();
+        format!(
+            "{before}{}",
+            rest.trim_start_matches(|digit: char| digit.is_ascii_digit())
+        )
+    };
+    let (seen, shown) = (without_port(&plain(&screen)), without_port(&plain(&shown)));
+    assert!(seen.starts_with(&shown), "{seen}\nis not what is shown:\n{shown}");
+}
+
+#[test]
 fn the_commands_run_as_written() {
     let space = space_with("pipelines.example.yml");
     let server = space.serve();
