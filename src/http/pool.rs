@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,63 +25,88 @@ const LAST_MOMENT: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     id: u64,
     pub(super) socket: Socket,
-    presence: Mutex<Presence>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Presence {
-    /// Between requests since then: may be closed.
-    Idle(Instant),
-    /// A request or its answer is under way.
-    Busy,
-    /// It was idle, and was closed for another one or because the server stops.
-    Closed,
+    presence: Presence,
 }
 
 impl Connection {
     /// From now on the connection may be closed by others. False where it was already.
     #[must_use]
     pub(super) fn becomes_idle(&self, now: Instant) -> bool {
-        self.changes_to(Presence::Idle(now))
+        self.presence.change_to(self.presence.idle_since(now))
     }
 
     /// From now on the connection is left alone. False where it was closed.
     #[must_use]
     pub(super) fn becomes_busy(&self) -> bool {
-        self.changes_to(Presence::Busy)
+        self.presence.change_to(BUSY)
     }
 
-    fn changes_to(&self, next: Presence) -> bool {
-        let mut presence = lock(&self.presence);
-        if *presence == Presence::Closed {
-            return false;
+    /// Its thread returns at once where it was idle.
+    fn close_if_idle(&self) {
+        if self.presence.close(self.presence.now()) {
+            self.socket.shut_down();
         }
-        *presence = next;
-        true
+    }
+}
+
+/// One word, since those of all connections are looked at for each that comes while there is no place: since when it is idle, in
+/// microseconds, or one of the two numbers below. The longer it is idle, the smaller.
+#[derive(Debug)]
+struct Presence {
+    begun: Instant,
+    word: AtomicU64,
+}
+
+/// A request or its answer is under way.
+const BUSY: u64 = u64::MAX - 1;
+/// It was idle, and was closed for another one or because the server stops.
+const CLOSED: u64 = u64::MAX;
+
+impl Presence {
+    /// Idle from now on.
+    fn new(begun: Instant) -> Presence {
+        let presence = Presence {
+            begun,
+            word: AtomicU64::new(BUSY),
+        };
+        let idle = presence.idle_since(Instant::now());
+        presence.word.store(idle, Ordering::SeqCst);
+        presence
     }
 
-    fn idle_since(&self) -> Option<Instant> {
-        match *lock(&self.presence) {
-            Presence::Idle(since) => Some(since),
-            Presence::Busy | Presence::Closed => None,
-        }
+    fn idle_since(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.begun).as_micros())
+            .map_or(BUSY - 1, |since| since.min(BUSY - 1))
     }
 
-    /// Whether it was idle and is closed now. Its thread then returns at once.
-    fn close_if_idle(&self) -> bool {
-        let mut presence = lock(&self.presence);
-        if !matches!(*presence, Presence::Idle(_)) {
-            return false;
-        }
-        *presence = Presence::Closed;
-        self.socket.shut_down();
-        true
+    fn now(&self) -> u64 {
+        self.word.load(Ordering::SeqCst)
     }
+
+    /// False where it was closed.
+    fn change_to(&self, next: u64) -> bool {
+        let open = |now| (now != CLOSED).then_some(next);
+        self.word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, open).is_ok()
+    }
+
+    /// False unless it is idle, and since the moment at which it was seen to be.
+    fn close(&self, seen: u64) -> bool {
+        is_idle(seen)
+            && self
+                .word
+                .compare_exchange(seen, CLOSED, Ordering::SeqCst, Ordering::SeqCst)
+                .is_ok()
+    }
+}
+
+fn is_idle(presence: u64) -> bool {
+    presence < BUSY
 }
 
 pub(super) struct Pool {
     service: Arc<dyn Service>,
     limits: Limits,
+    begun: Instant,
     stopping: AtomicBool,
     state: Mutex<State>,
     /// There is something in the queue, or the server stops.
@@ -121,6 +146,7 @@ impl Pool {
         Pool {
             service,
             limits,
+            begun: Instant::now(),
             stopping: AtomicBool::new(false),
             state: Mutex::default(),
             work: Condvar::new(),
@@ -145,31 +171,61 @@ impl Pool {
     pub(super) fn admit(self: &Arc<Pool>, socket: Socket) -> Result<(), Socket> {
         let mut state = lock(&self.state);
         // One that was closed to make a place counts until its thread has noticed; so each place is given away once.
-        if state.connections.len() >= self.limits.connections {
+        let closed = if state.connections.len() >= self.limits.connections {
             let Some(closed) = close_longest_idle(&state) else {
                 return Err(socket);
             };
-            state.forget_if_queued(closed);
-        }
+            state.forget_if_queued(closed.id);
+            Some(closed)
+        } else {
+            None
+        };
         let id = state.next_id;
         state.next_id += 1;
         let connection = Arc::new(Connection {
             id,
             socket,
-            presence: Mutex::new(Presence::Idle(Instant::now())),
+            presence: Presence::new(self.begun),
         });
         state.connections.insert(id, Arc::clone(&connection));
         state.queue.push_back(connection);
-        if state.queue.len() <= state.spare {
+        let is_awaited = state.queue.len() <= state.spare;
+        let needs_thread = !is_awaited && state.threads < self.limits.connections;
+        if needs_thread {
+            state.threads += 1;
+            state.next_thread += 1;
+        }
+        let thread = state.next_thread;
+        // Calls of the system are not made under the lock: all threads need it for each connection.
+        drop(state);
+        if is_awaited {
             self.work.notify_one();
-        } else if state.threads < self.limits.connections && !self.start_thread(&mut state) {
-            state.connections.remove(&id);
-            let connection = state.queue.pop_back().expect("the connection was just queued");
-            drop(state);
-            let connection = Arc::into_inner(connection).expect("no thread has taken the connection");
-            return Err(connection.socket);
+        }
+        if let Some(closed) = closed {
+            closed.socket.shut_down();
+        }
+        if needs_thread && !self.start_thread(thread) {
+            return self.take_back(id);
         }
         Ok(())
+    }
+
+    /// There was no thread for a connection; another one may have taken it meanwhile.
+    fn take_back(&self, id: u64) -> Result<(), Socket> {
+        let mut state = lock(&self.state);
+        state.threads -= 1;
+        self.thread_ended.notify_all();
+        let Some(place) = state.queue.iter().position(|queued| queued.id == id) else {
+            return Ok(());
+        };
+        let connection = state.queue.remove(place);
+        state.connections.remove(&id);
+        drop(state);
+        // Whoever closes or stops looks at it for a moment at most, under the lock.
+        match connection.and_then(Arc::into_inner) {
+            Some(connection) => Err(connection.socket),
+            None => Ok(()),
+        }
     }
 
     /// Connections, threads, and how many of these wait for a connection.
@@ -185,15 +241,20 @@ impl Pool {
         lock(&self.state)
             .connections
             .values()
-            .filter(|connection| connection.idle_since().is_some())
+            .filter(|connection| is_idle(connection.presence.now()))
             .count()
     }
 
     /// Sets a descriptor free, where there are too many open files.
     pub(super) fn close_longest_idle(&self) {
         let mut state = lock(&self.state);
-        if let Some(closed) = close_longest_idle(&state) {
-            state.forget_if_queued(closed);
+        let closed = close_longest_idle(&state);
+        if let Some(closed) = &closed {
+            state.forget_if_queued(closed.id);
+        }
+        drop(state);
+        if let Some(closed) = closed {
+            closed.socket.shut_down();
         }
     }
 
@@ -204,16 +265,12 @@ impl Pool {
     }
 
     /// False where the system has no thread for us.
-    fn start_thread(self: &Arc<Pool>, state: &mut State) -> bool {
-        state.next_thread += 1;
+    fn start_thread(self: &Arc<Pool>, number: u64) -> bool {
         let pool = Arc::clone(self);
-        let started = thread::Builder::new()
-            .name(format!("http {}", state.next_thread))
-            .spawn(move || pool.work());
-        if started.is_ok() {
-            state.threads += 1;
-        }
-        started.is_ok()
+        thread::Builder::new()
+            .name(format!("http {number}"))
+            .spawn(move || pool.work())
+            .is_ok()
     }
 
     /// A thread of the pool.
@@ -314,19 +371,23 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// Closes the connection that has been idle longest and says which; `None` where none is idle. One whose next request has arrived but was
-/// not yet taken up by its thread is no longer idle.
-fn close_longest_idle(state: &State) -> Option<u64> {
-    let mut idle: Vec<(Instant, &Connection)> = state
-        .connections
-        .values()
-        .filter_map(|connection| Some((connection.idle_since()?, &**connection)))
-        .collect();
-    idle.sort_unstable_by_key(|(since, connection)| (*since, connection.id));
-    // One after the other, since the first will nearly always do: in a storm this is done for each connection that comes.
-    idle.iter().find_map(|(_, connection)| {
-        (!has_request(&connection.socket) && connection.close_if_idle()).then_some(connection.id)
-    })
+/// Takes its place from the connection that has been idle longest, which is to be shut down; `None` where none is idle. One
+/// whose next request has arrived but was not yet taken up by its thread is no longer idle.
+fn close_longest_idle(state: &State) -> Option<Arc<Connection>> {
+    let mut seen = None;
+    // One after the other, since the first will nearly always do.
+    loop {
+        let (longest, connection) = state
+            .connections
+            .values()
+            .map(|connection| ((connection.presence.now(), connection.id), connection))
+            .filter(|(key, _)| is_idle(key.0) && seen.is_none_or(|seen| seen < *key))
+            .min_by_key(|(key, _)| *key)?;
+        if !has_request(&connection.socket) && connection.presence.close(longest.0) {
+            return Some(Arc::clone(connection));
+        }
+        seen = Some(longest);
+    }
 }
 
 /// Whether something has arrived on a connection that is still whole.
