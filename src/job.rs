@@ -220,6 +220,9 @@ pub(crate) enum Change {
         job: JobId,
         /// Place in the job's list; one behind the last: `on_error`, which is listed from now on.
         index: usize,
+        /// For who hears of the change: the record knows it.
+        #[serde(skip)]
+        name: Arc<str>,
         progress: TaskProgress,
         /// It is the first task of the job that failed by itself.
         #[serde(default, skip_serializing_if = "is_false")]

@@ -391,20 +391,18 @@ fn report(change: &Change) {
         Change::Start { job, .. } => log::info("job started", &[("job", job)]),
         Change::Task {
             job,
-            index,
+            name,
             progress,
             fails_job,
+            ..
         } => {
             if *fails_job {
-                log::warning(
-                    "job fails",
-                    &[("job", job), ("task", index), ("error", &progress.error)],
-                );
+                log::warning("job fails", &[("job", job), ("task", name), ("error", &progress.error)]);
             }
             if !progress.note.is_empty() && progress.status != TaskStatus::Running {
                 log::warning(
                     "task ended with a note",
-                    &[("job", job), ("task", index), ("note", &progress.note)],
+                    &[("job", job), ("task", name), ("note", &progress.note)],
                 );
             }
         }

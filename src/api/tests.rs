@@ -126,6 +126,7 @@ fn task(number: u128, index: usize, status: TaskStatus) -> Change {
     Change::Task {
         job: id(number),
         index,
+        name: Arc::default(),
         progress: TaskProgress {
             status,
             ..TaskProgress::default()

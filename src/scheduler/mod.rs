@@ -605,6 +605,7 @@ impl Scheduler {
             let change = Change::Task {
                 job: id,
                 index,
+                name: Arc::clone(&job.pipeline.task(index).name),
                 progress: progress.clone(),
                 fails_job: false,
             };
@@ -670,9 +671,12 @@ impl Scheduler {
 
     fn save_task(&mut self, task: TaskRef, progress: TaskProgress, fails_job: bool) {
         let TaskRef { job, index } = task;
+        let name = &self.jobs[&job].pipeline.task(index).name;
+        let name = Arc::clone(name);
         self.orders.push(Order::Save(Change::Task {
             job,
             index,
+            name,
             progress,
             fails_job,
         }));

@@ -320,6 +320,7 @@ impl Play {
                 index,
                 progress,
                 fails_job,
+                ..
             } => {
                 let TaskProgress {
                     status,

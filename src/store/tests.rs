@@ -80,6 +80,7 @@ fn task(number: u128, index: usize, status: TaskStatus) -> Change {
     Change::Task {
         job: id(number),
         index,
+        name: Arc::default(),
         progress,
         fails_job: false,
     }

@@ -146,7 +146,7 @@ fn output_that_cannot_be_written_is_counted_and_the_task_goes_on() {
     assert_eq!(raw(&server, &id, "stderr"), b"kept\n");
     let line = server.logged("task ended with a note");
     assert!(
-        line.contains("level=warn") && line.contains("5 bytes were dropped"),
+        line.contains("level=warn") && line.contains(" task=a ") && line.contains("5 bytes were dropped"),
         "{line}"
     );
 }

@@ -868,6 +868,7 @@ impl Model {
                 index,
                 progress,
                 fails_job,
+                ..
             } => {
                 let task = TaskRef {
                     job: *job,
