@@ -65,22 +65,28 @@ fn the_default_count_holds_for_pipelines_that_say_nothing() {
 
 #[test]
 fn the_default_period_holds_after_a_reload_and_a_restart_too() {
-    let space = TestSpace::new(TWO);
-    let server = space.serve();
-    let (plain, own) = (id_of_run(&server, "plain"), id_of_run(&server, "own"));
-    server.stop();
-    // The history of what is defined is held to the default at once, and what a reload brings is too.
-    let server = space.serve_with(&[FLAGS[0], FLAGS[1], "--retention-period", "10ms"], &[]);
-    eventually("it is forgotten", || jobs_of(&server, "plain").is_empty().then_some(()));
-    gone(&space, &plain);
-    assert_eq!(jobs_of(&server, "own"), [own]);
-    space.write("pipelines.yml", "pipelines: {new: {tasks: {a: {script: 'true'}}}}");
-    assert_eq!(server.post("/pipelines/reload", "").status, 200);
-    server.schedule("new");
-    eventually("it is forgotten", || {
-        let jobs = server.get("/pipelines/jobs?pipeline=new").json();
-        (jobs["jobs"] == json!([])).then_some(())
-    });
+    for (flags, variables) in [
+        (&["--retention-period", "10ms"][..], &[][..]),
+        (&[], &[("PRUNNER_RETENTION_PERIOD", "10ms")]),
+        (&["--retention-period=10ms"], &[("PRUNNER_RETENTION_PERIOD", "1h")]),
+    ] {
+        let space = TestSpace::new(TWO);
+        let server = space.serve();
+        let (plain, own) = (id_of_run(&server, "plain"), id_of_run(&server, "own"));
+        server.stop();
+        // The history of what is defined is held to the default at once, and what a reload brings is too.
+        let server = space.serve_with(&[&FLAGS, flags].concat(), variables);
+        eventually("it is forgotten", || jobs_of(&server, "plain").is_empty().then_some(()));
+        gone(&space, &plain);
+        assert_eq!(jobs_of(&server, "own"), [own]);
+        space.write("pipelines.yml", "pipelines: {new: {tasks: {a: {script: 'true'}}}}");
+        assert_eq!(server.post("/pipelines/reload", "").status, 200);
+        server.schedule("new");
+        eventually("it is forgotten", || {
+            let jobs = server.get("/pipelines/jobs?pipeline=new").json();
+            (jobs["jobs"] == json!([])).then_some(())
+        });
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `schedules`: pipelines that run by themselves, from files and over the API, over restarts and kills.
 
+mod calendar;
 mod client;
 mod files;
 mod kept;

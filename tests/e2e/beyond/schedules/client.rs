@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{in_seconds, noting};
+use super::{in_seconds, noting, seconds};
 use crate::space::{Answer, Server, TestSpace};
 
 #[track_caller]
@@ -87,6 +87,12 @@ fn what_is_wrong_with_it_is_told_before_it_is_kept() {
         "bad_schedule",
     );
     check_error(
+        &add(json!({"pipeline": "p", "cron": "@daily", "timezone": "Mars/Olympus"})),
+        400,
+        "field `timezone` is `Mars/Olympus`, expected the name of a time zone such as `Europe/Berlin`",
+        "bad_schedule",
+    );
+    check_error(
         &add(json!({"pipeline": "p", "at": "2020-01-01T00:00:00Z"})),
         400,
         "field `at` is a time that is over, expected one to come",
@@ -112,6 +118,20 @@ fn what_is_wrong_with_it_is_told_before_it_is_kept() {
         "bad_json",
     );
     assert_eq!(server.schedules(), Vec::<Value>::new());
+}
+
+#[test]
+fn an_interval_is_first_due_when_it_has_passed_once() {
+    let (_space, server) = TestSpace::serving(&noting(&json!([])));
+    let before = seconds(&json!(in_seconds(0)));
+    server.add(&json!({"pipeline": "p", "every": "1h"}));
+    let after = seconds(&json!(in_seconds(1)));
+    let [listed] = &server.schedules()[..] else {
+        panic!("there is one");
+    };
+    let next = seconds(&listed["next"]);
+    assert!((before + 3_600..=after + 3_600).contains(&next), "{before} {listed}");
+    assert_eq!(listed["last"], Value::Null);
 }
 
 #[test]
