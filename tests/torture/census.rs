@@ -16,7 +16,11 @@ pub(crate) struct Marked {
 
 /// The living processes of tasks that a server with this data directory started.
 pub(crate) fn of_tasks(data: &Path) -> Vec<Marked> {
-    let prefix = format!("PRUNNER_MARK={}:", data.canonicalize().unwrap().display());
+    // A server that was killed early has not made it yet.
+    let Ok(data) = data.canonicalize() else {
+        return Vec::new();
+    };
+    let prefix = format!("PRUNNER_MARK={}:", data.display());
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let pid = entry.file_name().to_string_lossy().into_owned();

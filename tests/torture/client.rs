@@ -27,10 +27,15 @@ impl Client {
 
     /// The status and the body; `None` where there was no whole answer.
     pub(crate) fn ask(&self, method: &str, target: &str, body: &str) -> Option<(u16, Value)> {
+        self.ask_with(method, target, "", body)
+    }
+
+    /// The same with more headers.
+    pub(crate) fn ask_with(&self, method: &str, target: &str, headers: &str, body: &str) -> Option<(u16, Value)> {
         let mut stream = TcpStream::connect(&self.address).ok()?;
         stream.set_read_timeout(Some(TIMEOUT)).ok()?;
         let head = format!(
-            "{method} {target} HTTP/1.1\r\nHost: torture\r\nConnection: close\r\nAuthorization: {}\r\nContent-Length: {}\r\n\r\n",
+            "{method} {target} HTTP/1.1\r\nHost: torture\r\nConnection: close\r\nAuthorization: {}\r\n{headers}Content-Length: {}\r\n\r\n",
             self.token,
             body.len()
         );
@@ -57,6 +62,11 @@ impl Client {
     pub(crate) fn cancel(&self, id: &str) -> Option<u16> {
         self.ask("POST", &format!("/job/cancel?id={id}"), "")
             .map(|(status, _)| status)
+    }
+
+    pub(crate) fn schedules(&self) -> Option<Vec<Value>> {
+        let (_, mut answer) = self.ask("GET", "/schedules", "")?;
+        Some(std::mem::take(answer["schedules"].as_array_mut()?))
     }
 
     /// All jobs, oldest first.
