@@ -52,6 +52,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustix::net::sockopt;
+
 pub(crate) use self::listen::bind;
 use self::pool::Pool;
 use crate::api::exchange::Service;
@@ -129,6 +131,8 @@ impl Server {
         for listener in &listeners {
             // Else `accept` blocks where the client is gone again by the time it is called.
             listener.set_nonblocking(true)?;
+            // Its connections inherit that. Answers are written whole; waiting for more only delays them.
+            sockopt::set_tcp_nodelay(listener, true)?;
             addresses.push(listener.local_addr()?);
         }
         let pool = Arc::new(Pool::new(service, limits));

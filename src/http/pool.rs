@@ -235,6 +235,14 @@ impl Pool {
         (state.connections.len(), state.threads, state.spare)
     }
 
+    /// Whether nothing that is sent waits for more.
+    #[cfg(test)]
+    pub(super) fn all_send_at_once(&self) -> bool {
+        let state = lock(&self.state);
+        let mut sockets = state.connections.values().map(|connection| &connection.socket);
+        sockets.all(|socket| rustix::net::sockopt::tcp_nodelay(socket) == Ok(true))
+    }
+
     /// How many connections may be closed for others.
     #[cfg(test)]
     pub(super) fn idle(&self) -> usize {

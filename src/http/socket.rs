@@ -43,8 +43,6 @@ pub(super) struct Socket {
 impl Socket {
     /// Takes a connection that was accepted as non-blocking.
     pub(super) fn new(descriptor: OwnedFd) -> Socket {
-        // Answers are written whole; waiting for more only delays them. It can fail only where the client is gone.
-        let _ = sockopt::set_tcp_nodelay(&descriptor, true);
         Socket { descriptor }
     }
 

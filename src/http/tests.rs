@@ -392,6 +392,7 @@ fn keeps_a_connection_alive() {
         client.expect("200", "b\r\n\0");
     }
     assert_eq!(running.server.pool.counts().0, 1);
+    assert!(running.server.pool.all_send_at_once());
     client.send("GET /hello HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     let head = client.expect("200", "hello");
     assert!(head.contains("\r\nConnection: close\r\n"), "{head}");
