@@ -88,7 +88,10 @@ pub(crate) enum Shutdown {
 pub(crate) struct EndedJob {
     pub id: JobId,
     pub pipeline: Arc<str>,
+    /// For the order in which they ended.
     pub end_ms: i64,
+    /// It ended no later than this: what is known to the second alone must not be forgotten early.
+    pub latest_end_ms: i64,
     pub idempotency: Vec<IdempotencyKey>,
     /// It ran; else it was canceled or replaced while it waited.
     pub started: bool,

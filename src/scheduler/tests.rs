@@ -235,6 +235,7 @@ impl Play {
             id: record.id,
             started: record.start_ms.is_some(),
             end_ms: record.end_ms.unwrap(),
+            latest_end_ms: record.end_ms.unwrap(),
             idempotency: record.idempotency,
             pipeline: record.pipeline,
         });

@@ -25,7 +25,7 @@ impl Scheduler {
                 .lanes
                 .entry(Arc::clone(&job.pipeline))
                 .or_insert_with(|| Lane::undefined(Arc::clone(&job.pipeline)));
-            lane.remember(job.id, job.started, now.mono_of(job.end_ms));
+            lane.remember(job.id, job.started, now.mono_of(job.latest_end_ms));
             for key in &job.idempotency {
                 self.keys.remember(&job.pipeline, job.id, key);
             }

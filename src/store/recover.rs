@@ -170,6 +170,8 @@ fn load_journal(path: &Path, file: File, now_wall_ms: i64) -> io::Result<Loaded>
                 id: line.id,
                 pipeline: Arc::clone(&pipeline),
                 end_ms: line.end_ms,
+                // It is served, and so written, without its fraction.
+                latest_end_ms: line.end_ms.saturating_add(999),
                 idempotency: line.idempotency,
                 started: line.started,
             };
@@ -272,6 +274,7 @@ fn ended_job(record: &JobRecord, end_ms: i64) -> EndedJob {
         id: record.id,
         pipeline: Arc::clone(&record.pipeline),
         end_ms,
+        latest_end_ms: end_ms,
         idempotency: record.idempotency.clone(),
         started: record.start_ms.is_some(),
     }

@@ -305,6 +305,33 @@ fn what_was_saved_is_found_again() {
 }
 
 #[test]
+fn an_end_whose_fraction_was_not_written_is_taken_for_a_later_one() {
+    let bed = Bed::new();
+    let (store, _, releases) = bed.start();
+    let end_ms = NOW_MS + 1_567;
+    let end = Change::End {
+        job: id(1),
+        end_ms,
+        status: JobStatus::Succeeded,
+        reason: String::new(),
+    };
+    store.save(batch(vec![job(1), start(1), end], 0));
+    let ends = |bed: &Bed| -> Vec<_> {
+        let recovered = bed.recover();
+        recovered
+            .ended
+            .iter()
+            .map(|job| (job.end_ms, job.latest_end_ms))
+            .collect()
+    };
+    releases.recv().unwrap();
+    assert_eq!(ends(&bed), [(end_ms, end_ms)]);
+    store.finish();
+    // The line that a clean exit writes has whole seconds.
+    assert_eq!(ends(&bed), [(NOW_MS + 1_000, NOW_MS + 1_999)]);
+}
+
+#[test]
 fn a_journal_may_end_anywhere() {
     let bed = Bed::new();
     let changes = history();
