@@ -30,3 +30,4 @@ mod signals;
 mod space;
 mod templates;
 mod tools;
+mod wall_clock;

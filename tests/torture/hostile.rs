@@ -20,6 +20,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// No answer to rubbish needs more than this from the client.
 const MOST_SENT: usize = 4 << 20;
+/// What is refused for its framing would be accepted without it.
+const QUICK: &str = r#"{"pipeline": "quick"}"#;
 
 /// Ends all clients at once, also those that wait.
 #[derive(Default)]
@@ -246,11 +248,15 @@ impl Hostile<'_> {
     }
 
     fn both_framings(&mut self) -> Outcome {
-        self.ask(self.schedule("Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"))
+        let chunks = format!("{:x}\r\n{QUICK}\r\n0\r\n\r\n", QUICK.len());
+        let headers = format!("Content-Length: {}\r\nTransfer-Encoding: chunked", chunks.len());
+        self.ask(self.schedule(&format!("{headers}\r\n\r\n{chunks}")))
     }
 
     fn two_lengths(&mut self) -> Outcome {
-        self.ask(self.schedule("Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}"))
+        let length = QUICK.len();
+        let headers = format!("Content-Length: {length}\r\nContent-Length: {length}");
+        self.ask(self.schedule(&format!("{headers}\r\n\r\n{QUICK}")))
     }
 
     fn folded_header(&mut self) -> Outcome {
