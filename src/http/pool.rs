@@ -131,13 +131,20 @@ struct State {
 }
 
 impl State {
-    /// No thread would notice soon that it was closed: without this, connections that come faster than threads take them
-    /// would pile up.
-    fn forget_if_queued(&mut self, id: u64) {
-        if let Some(place) = self.queue.iter().position(|queued| queued.id == id) {
-            self.queue.remove(place);
-            self.connections.remove(&id);
-        }
+    /// `None` where a thread has it: its place is free when that returns.
+    fn take_from_queue(&mut self, id: u64) -> Option<Arc<Connection>> {
+        let place = self.queue.iter().position(|queued| queued.id == id)?;
+        self.connections.remove(&id);
+        self.queue.remove(place)
+    }
+
+    /// `None` where none is idle. Who gets it is to shut it down.
+    fn close_longest_idle(&mut self) -> Option<Arc<Connection>> {
+        let closed = close_longest_idle(&self.connections)?;
+        // No thread would notice soon that it was closed: without this, connections that come faster than threads take them
+        // would pile up.
+        self.take_from_queue(closed.id);
+        Some(closed)
     }
 }
 
@@ -167,15 +174,15 @@ impl Pool {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// Has a new connection served, if need be in place of one that is idle; gives it back where there is no place.
+    /// Has a new connection served, if need be in place of one that is idle; gives it back where there is no place. One
+    /// thread alone accepts: another would count on a thread that is then not to be had.
     pub(super) fn admit(self: &Arc<Pool>, socket: Socket) -> Result<(), Socket> {
         let mut state = lock(&self.state);
         // One that was closed to make a place counts until its thread has noticed; so each place is given away once.
         let closed = if state.connections.len() >= self.limits.connections {
-            let Some(closed) = close_longest_idle(&state) else {
+            let Some(closed) = state.close_longest_idle() else {
                 return Err(socket);
             };
-            state.forget_if_queued(closed.id);
             Some(closed)
         } else {
             None
@@ -196,7 +203,7 @@ impl Pool {
             state.next_thread += 1;
         }
         let thread = state.next_thread;
-        // Calls of the system are not made under the lock: all threads need it for each connection.
+        // What wakes or starts others is not done under the lock: all threads need it for each connection.
         drop(state);
         if is_awaited {
             self.work.notify_one();
@@ -215,11 +222,7 @@ impl Pool {
         let mut state = lock(&self.state);
         state.threads -= 1;
         self.thread_ended.notify_all();
-        let Some(place) = state.queue.iter().position(|queued| queued.id == id) else {
-            return Ok(());
-        };
-        let connection = state.queue.remove(place);
-        state.connections.remove(&id);
+        let connection = state.take_from_queue(id);
         drop(state);
         // Whoever closes or stops looks at it for a moment at most, under the lock.
         match connection.and_then(Arc::into_inner) {
@@ -255,12 +258,7 @@ impl Pool {
 
     /// Sets a descriptor free, where there are too many open files.
     pub(super) fn close_longest_idle(&self) {
-        let mut state = lock(&self.state);
-        let closed = close_longest_idle(&state);
-        if let Some(closed) = &closed {
-            state.forget_if_queued(closed.id);
-        }
-        drop(state);
+        let closed = lock(&self.state).close_longest_idle();
         if let Some(closed) = closed {
             closed.socket.shut_down();
         }
@@ -379,14 +377,13 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// Takes its place from the connection that has been idle longest, which is to be shut down; `None` where none is idle. One
-/// whose next request has arrived but was not yet taken up by its thread is no longer idle.
-fn close_longest_idle(state: &State) -> Option<Arc<Connection>> {
+/// Takes its place from the connection that has been idle longest. One whose next request has arrived but was not yet
+/// taken up by its thread is no longer idle.
+fn close_longest_idle(connections: &HashMap<u64, Arc<Connection>>) -> Option<Arc<Connection>> {
     let mut seen = None;
     // One after the other, since the first will nearly always do.
     loop {
-        let (longest, connection) = state
-            .connections
+        let (longest, connection) = connections
             .values()
             .map(|connection| ((connection.presence.now(), connection.id), connection))
             .filter(|(key, _)| is_idle(key.0) && seen.is_none_or(|seen| seen < *key))
@@ -411,4 +408,68 @@ fn has_request(socket: &Socket) -> bool {
 /// What these locks guard is whole at every point where a panic could be.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// The other ends of their sockets, which are to stay open.
+    fn queue(state: &mut State, since: &[u64]) -> Vec<UnixStream> {
+        let mut others = Vec::new();
+        for (id, &since) in (0..).zip(since) {
+            let (socket, other) = UnixStream::pair().unwrap();
+            let presence = Presence::new(Instant::now());
+            assert!(presence.change_to(since));
+            let connection = Arc::new(Connection {
+                id,
+                socket: Socket::new(socket.into()),
+                presence,
+            });
+            state.connections.insert(id, Arc::clone(&connection));
+            state.queue.push_back(connection);
+            others.push(other);
+        }
+        others
+    }
+
+    #[test]
+    fn what_a_thread_has_taken_is_not_taken_back() {
+        let mut state = State::default();
+        let _others = queue(&mut state, &[1, 2, 3]);
+        let taken = state.queue.pop_front().unwrap();
+        assert!(state.take_from_queue(taken.id).is_none());
+        assert_eq!((state.connections.len(), state.queue.len()), (3, 2));
+        // Nobody else has it, so that its socket can be given back.
+        assert!(state.take_from_queue(2).and_then(Arc::into_inner).is_some());
+        assert_eq!((state.connections.len(), state.queue.len()), (2, 1));
+    }
+
+    #[test]
+    fn each_idle_connection_is_closed_once_and_the_longest_idle_first() {
+        let mut state = State::default();
+        let others = queue(&mut state, &[7, BUSY, 5, 9, 3]);
+        // Threads have all of them; the next request of the last has arrived.
+        state.queue.clear();
+        std::io::Write::write_all(&mut &others[4], b"G").unwrap();
+        let closed: Vec<u64> = std::iter::from_fn(|| state.close_longest_idle().map(|closed| closed.id)).collect();
+        assert_eq!(closed, [2, 0, 3]);
+        assert_eq!(state.connections.len(), 5);
+        let became_busy = |id: u64| state.connections[&id].becomes_busy();
+        assert_eq!([0, 1, 2, 3, 4].map(became_busy), [false, true, false, false, true]);
+    }
+
+    #[test]
+    fn who_is_seen_idle_is_left_alone_once_it_is_busy_or_idle_anew() {
+        let presence = Presence::new(Instant::now());
+        for next in [BUSY, presence.now() + 1] {
+            let seen = presence.now();
+            assert!(presence.change_to(next));
+            assert!(!presence.close(seen));
+        }
+        assert!(presence.close(presence.now()));
+        assert!(!presence.change_to(BUSY) && !presence.close(presence.now()));
+    }
 }
