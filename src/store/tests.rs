@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, unbounded};
 use uuid::Uuid;
 
-use super::journal::{JOURNAL, push_change, push_payload};
+use super::journal::{JOURNAL, push_change, push_ended, push_payload};
 use super::recover::Recovered;
 use super::worker::{Message, Worker};
 use super::{Batch, Change, DataDirectory, Parts, Store, recover};
@@ -329,6 +329,41 @@ fn an_end_whose_fraction_was_not_written_is_taken_for_a_later_one() {
     store.finish();
     // The line that a clean exit writes has whole seconds.
     assert_eq!(ends(&bed), [(NOW_MS + 1_000, NOW_MS + 1_999)]);
+}
+
+#[test]
+fn jobs_that_ended_are_found_once_in_the_order_in_which_they_were_accepted() {
+    let bed = Bed::new();
+    let mut image = Image::default();
+    for number in 1..=4 {
+        image.apply(&job(number));
+    }
+    for (number, status) in [
+        (3, JobStatus::Failed),
+        (1, JobStatus::Succeeded),
+        (2, JobStatus::Canceled),
+    ] {
+        image.apply(&end(number, status));
+    }
+    let [first, second, third, _] = &all_json(&image)[..] else {
+        panic!("there are four");
+    };
+    let mut journal = Vec::new();
+    push_ended(&mut journal, first);
+    push_ended(&mut journal, second);
+    push_ended(&mut journal, third);
+    push_change(&mut journal, &job(4));
+    // One that is written again, one that is forgotten, one that is back behind all others, one that ends in two lines.
+    push_ended(&mut journal, second);
+    journal.extend(lines(&[Change::Forget { job: id(3) }, Change::Forget { job: id(1) }]));
+    push_ended(&mut journal, first);
+    journal.extend(lines(&[end(4, JobStatus::Replaced)]));
+    bed.write(JOURNAL, &journal);
+    let recovered = bed.recover();
+    assert_eq!(shown(&recovered.image), ["2 canceled", "4 replaced", "1 succeeded"]);
+    let ended: Vec<u64> = recovered.ended.iter().map(|job| number(job.id)).collect();
+    assert_eq!(ended, [2, 4, 1]);
+    assert_eq!(recovered.messages, Vec::<String>::new());
 }
 
 #[test]
