@@ -10,8 +10,16 @@ const DAY: i64 = 86_400;
 
 /// Starts the server anew after so many seconds, as far as schedules can tell.
 fn restarted_after(space: &TestSpace, server: Server, seconds: i64) -> Server {
-    // What is listed is on disk.
-    server.schedules();
+    // Those of files are listed before that.
+    eventually("all schedules are on disk", || {
+        let schedules = server.schedules();
+        let journal = space.read(".prunner/journal.jsonl");
+        let is_kept = |id: &Value| {
+            let line = format!(r#"{{"schedule":{{"id":{id}"#);
+            journal.lines().any(|kept| kept.contains(&line))
+        };
+        schedules.iter().all(|schedule| is_kept(&schedule["id"])).then_some(())
+    });
     server.kill();
     space.age_schedules(seconds);
     space.serve()
