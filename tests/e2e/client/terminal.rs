@@ -93,7 +93,8 @@ impl Terminal {
     #[track_caller]
     pub(crate) fn end(mut self) -> (String, Option<i32>) {
         let status = eventually("the process ends", || self.child.try_wait().unwrap());
-        while let Ok(bytes) = self.written.recv_timeout(Duration::from_secs(1)) {
+        // What was written last may be on its way still; there is an end when nobody has the terminal any more.
+        while let Ok(bytes) = self.written.recv_timeout(PATIENCE) {
             self.seen.push_str(&String::from_utf8_lossy(&bytes));
         }
         (std::mem::take(&mut self.seen), status.code())
