@@ -9,6 +9,8 @@ use crate::space::TestSpace;
 fn a_log_that_is_no_terminal_is_logfmt() {
     let (_space, server) = TestSpace::serving(PIPELINES);
     server.run_job("p");
+    // It is written by a thread of its own.
+    server.logged("job ended");
     let log = server.log();
     assert!(!log.contains('\x1b'), "{log}");
     for line in log.lines() {
